@@ -1,0 +1,71 @@
+# Every target sets up what it needs by itself. Needs: Python >= 3.11, git, make; Node >= 20 and npm for the interop tests.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+NODE_DIR := tests/interop/node
+CONFORMANCE_DIR := tests/interop/conformance
+CONFORMANCE_OLD_DIR := tests/interop/conformance-old
+SERVERS := .venv-servers
+PIP := pip install -q --disable-pip-version-check
+
+.PHONY: run test unit style types tests interop coverage bench format clean
+
+run: $(VENV)/.core
+	@$(BIN)/mcp-proxy --demo
+
+test: style types tests
+
+style: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.test
+	$(BIN)/mypy
+
+# The fast ones: no Node, no published servers.
+unit: $(VENV)/.test
+	$(BIN)/python -m pytest -q -m "not interop"
+
+tests: $(VENV)/.test interop-setup
+	$(BIN)/python -m pytest -q --durations=15
+
+.PHONY: interop-setup
+interop-setup: $(NODE_DIR)/.ready $(CONFORMANCE_DIR)/.ready $(CONFORMANCE_OLD_DIR)/.ready $(SERVERS)/.ready
+
+coverage: $(VENV)/.test
+	$(BIN)/python -m coverage run -m pytest -q -m "not interop"
+	$(BIN)/python -m coverage report --skip-covered
+	$(BIN)/python -m coverage report --include='proxy/protocol/*' --fail-under=100
+
+bench: $(VENV)/.test
+	$(BIN)/python -m benchmarks
+
+format: $(VENV)/.test
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) $(SERVERS) $(NODE_DIR)/node_modules $(NODE_DIR)/.ready $(CONFORMANCE_DIR)/node_modules $(CONFORMANCE_DIR)/.ready \
+	  $(CONFORMANCE_OLD_DIR)/node_modules $(CONFORMANCE_OLD_DIR)/.ready dist
+
+$(VENV)/.core: pyproject.toml tests/constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("mcp-proxy needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing mcp-proxy into $(VENV) ..."
+	@$(BIN)/$(PIP) -c tests/constraints.txt -e .
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.core
+	$(BIN)/$(PIP) -c tests/constraints.txt -e '.[test]'
+	@touch $@
+
+# Published servers that need other versions of the SDK than the client under test.
+$(SERVERS)/.ready: tests/interop/servers-constraints.txt
+	@test -x $(SERVERS)/bin/python || $(PYTHON) -m venv $(SERVERS)
+	$(SERVERS)/bin/$(PIP) -c $< mcp-server-fetch mcp-server-git mcp-server-time
+	@touch $@
+
+%/.ready: %/package.json %/package-lock.json
+	cd $* && npm ci --silent --no-fund --no-audit
+	@touch $@

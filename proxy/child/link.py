@@ -1,0 +1,108 @@
+"""How do the pipes of a child become lines, and back?"""
+
+from collections.abc import Callable
+
+from proxy.child.pipes import PipeReader, PipeWriter
+from proxy.protocol.framing import LineDecoder, OversizedLine
+
+Line = bytes | OversizedLine
+
+
+class Link:
+    """The stdin and stdout of one child, as lines.
+
+    Callbacks run on the event loop as soon as there is something: no task stands between the pipe and its reader.
+
+    Args:
+        on_lines: Gets all lines that one read completed, in order.
+        on_closed: Called once when the child closes its stdout or can't be written to any more.
+    """
+
+    def __init__(
+        self,
+        *,
+        stdin_fd: int,
+        stdout_fd: int,
+        max_line_bytes: int,
+        on_lines: Callable[[list[Line]], None],
+        on_closed: Callable[[], None],
+    ) -> None:
+        self._decoder = LineDecoder(max_line_bytes=max_line_bytes)
+        self._on_lines = on_lines
+        self._on_closed = on_closed
+        self._writer = PipeWriter(stdin_fd, on_broken=on_closed)
+        self._reader = PipeReader(stdout_fd, on_data=self._data, on_eof=self._eof)
+
+    def send(self, line: bytes) -> None:
+        """Write one line (without its newline) to the child's stdin, or keep it until the pipe takes it.
+
+        Never waits; see `pending_bytes` and `sent`. A line for a child whose stdin is closed is dropped: its death,
+        or `on_closed`, tells the session.
+        """
+        self._writer.write(line + b"\n")
+
+    @property
+    def pending_bytes(self) -> int:
+        """Bytes that the child's stdin has not taken yet."""
+        return self._writer.pending_bytes
+
+    async def sent(self) -> None:
+        """Wait until the child's stdin has taken everything, or is closed."""
+        await self._writer.emptied()
+
+    def stuck_seconds(self) -> float:
+        """For how long the child has not read its stdin although something waits for it. 0 while we don't read it."""
+        return 0.0 if self._reader.is_paused else self._writer.stuck_seconds()
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether the child's stdout is left unread."""
+        return self._reader.is_paused
+
+    def pause(self) -> None:
+        """Leave the child's stdout unread; it will block once the pipe is full."""
+        self._reader.pause()
+
+    def resume(self) -> None:
+        """Read the child's stdout again. A child that could not write could not read either: its clock restarts."""
+        if self._reader.is_paused:
+            self._writer.restart_clock()
+            self._reader.resume()
+
+    def drain(self) -> None:
+        """Read what the child's stdout holds now, an unfinished last line included. For a child that is dead."""
+        self._reader.drain()
+        self._flush()
+
+    def close_stdin(self) -> None:
+        """The first step of every ending."""
+        self._writer.close()
+
+    def close(self) -> None:
+        """Close both pipes. No callback comes after this."""
+        self._on_lines = _ignore
+        self._on_closed = _nothing
+        self._writer.close()
+        self._reader.close()
+
+    def _data(self, data: bytes) -> None:
+        lines = self._decoder.feed(data)
+        if lines:
+            self._on_lines(lines)
+
+    def _flush(self) -> None:
+        lines = self._decoder.finish()
+        if lines:
+            self._on_lines(lines)
+
+    def _eof(self) -> None:
+        self._flush()
+        self._on_closed()
+
+
+def _ignore(lines: list[Line]) -> None:
+    """Stands in for a reader that is gone."""
+
+
+def _nothing() -> None:
+    """Stands in for a reader that is gone."""

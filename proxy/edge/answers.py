@@ -1,0 +1,105 @@
+"""Which status and which JSON-RPC body for which error?"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import msgspec
+from msgspec import Raw
+from starlette.types import Send
+
+from proxy import errors
+from proxy.errors import ProxyError
+
+PARSE_ERROR = -32700
+INVALID_REQUEST = -32600
+INTERNAL_ERROR = -32603
+SESSION_NOT_FOUND = -32001
+REQUEST_CANCELLED = -32800
+
+ALLOW = b"GET, POST, DELETE, OPTIONS"
+RETRY_AFTER_SECONDS = b"2"
+
+Header = tuple[bytes, bytes]
+
+
+class Refusal(NamedTuple):
+    """How an error leaves the house."""
+
+    status: int
+    code: int
+    headers: tuple[Header, ...] = ()
+
+
+_FULL = Refusal(503, INTERNAL_ERROR, ((b"retry-after", RETRY_AFTER_SECONDS),))
+
+REFUSALS: dict[type[ProxyError], Refusal] = {
+    errors.NotJson: Refusal(400, PARSE_ERROR),
+    errors.NotJsonRpc: Refusal(400, INVALID_REQUEST),
+    errors.TooDeep: Refusal(400, INVALID_REQUEST),
+    errors.BatchRefused: Refusal(400, INVALID_REQUEST),
+    errors.MethodNotAllowed: Refusal(405, INVALID_REQUEST, ((b"allow", ALLOW),)),
+    errors.NotAcceptable: Refusal(406, INVALID_REQUEST),
+    errors.UnsupportedMediaType: Refusal(415, INVALID_REQUEST),
+    errors.BodyTooLarge: Refusal(413, INVALID_REQUEST),
+    errors.OriginRefused: Refusal(403, INVALID_REQUEST),
+    errors.HostRefused: Refusal(421, INVALID_REQUEST),
+    errors.VersionUnsupported: Refusal(400, INVALID_REQUEST),
+    errors.SessionMissing: Refusal(400, INVALID_REQUEST),
+    errors.SessionNotFound: Refusal(404, SESSION_NOT_FOUND),
+    errors.AlreadyInitialized: Refusal(400, INVALID_REQUEST),
+    errors.DuplicateId: Refusal(400, INVALID_REQUEST),
+    errors.CallCancelled: Refusal(200, REQUEST_CANCELLED),
+    errors.ChildStartFailed: Refusal(502, INTERNAL_ERROR),
+    errors.ChildStartTimedOut: Refusal(504, INTERNAL_ERROR),
+    errors.ChildExited: Refusal(500, INTERNAL_ERROR),
+    errors.AnswerUnusable: Refusal(500, INTERNAL_ERROR),
+    errors.CallTimedOut: Refusal(504, INTERNAL_ERROR),
+    errors.ChildNotReading: Refusal(504, INTERNAL_ERROR),
+    errors.SessionEnded: Refusal(500, INTERNAL_ERROR),
+    errors.TooManySessions: _FULL,
+    errors.TooManyCalls: _FULL,
+    errors.TooManyStreams: _FULL,
+    errors.Draining: _FULL,
+}
+"""Every error that a client can meet; a test asserts that none is missing."""
+
+_NO_ID = Raw(b"null")
+
+
+def error_body(error: ProxyError, raw_id: Raw | None) -> bytes:
+    """The JSON-RPC error object, on one line."""
+    return msgspec.json.encode(
+        {
+            "jsonrpc": "2.0",
+            "id": raw_id if raw_id is not None else _NO_ID,
+            "error": {"code": REFUSALS[type(error)].code, "message": str(error)},
+        }
+    )
+
+
+async def send_error(send: Send, error: ProxyError, raw_id: Raw | None = None) -> None:
+    """Answer the HTTP request with an error."""
+    refusal = REFUSALS[type(error)]
+    await send_json(send, refusal.status, error_body(error, raw_id), refusal.headers)
+
+
+async def send_json(send: Send, status: int, body: bytes, headers: Iterable[Header] = ()) -> None:
+    """Answer the HTTP request with a JSON body."""
+    await send(
+        {
+            "type": "http.response.start",
+            "status": status,
+            "headers": [
+                (b"content-type", b"application/json"),
+                (b"content-length", b"%d" % len(body)),
+                *headers,
+            ],
+        }
+    )
+    await send({"type": "http.response.body", "body": body})
+
+
+async def send_empty(send: Send, status: int, headers: Iterable[Header] = ()) -> None:
+    """Answer the HTTP request without a body."""
+    await send({"type": "http.response.start", "status": status, "headers": [(b"content-length", b"0"), *headers]})
+    await send({"type": "http.response.body", "body": b""})

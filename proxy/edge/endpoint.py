@@ -1,0 +1,336 @@
+"""What do POST, GET and DELETE on the MCP endpoint do?
+
+Spec: 2025-11-25 basic/transports, Streamable HTTP. A raw ASGI endpoint: a framework request object would cost more
+than the rest of the way.
+"""
+
+import logging
+from dataclasses import dataclass
+
+import anyio
+import anyio.to_thread
+from msgspec import Raw
+from starlette.types import Receive, Scope, Send
+
+from proxy.edge.answers import send_empty, send_error, send_json
+from proxy.edge.presence import Presence
+from proxy.edge.requests import (
+    ClientGone,
+    check_get_headers,
+    check_post_headers,
+    check_version,
+    read_body,
+    read_headers,
+)
+from proxy.edge.sse import OPENING, as_bytes, send_stream
+from proxy.errors import (
+    AlreadyInitialized,
+    BatchRefused,
+    ChildStartTimedOut,
+    ClientFault,
+    Draining,
+    MethodNotAllowed,
+    ProxyError,
+    SessionMissing,
+    SessionNotFound,
+    TooDeep,
+)
+from proxy.protocol.jsontext import depth_exceeds
+from proxy.protocol.messages import (
+    Message,
+    Notification,
+    Request,
+    Response,
+    is_batch,
+    parse_client_batch,
+    parse_client_message,
+    readable_id,
+)
+from proxy.protocol.versions import BATCH_VERSION, lower_version, version_of_result
+from proxy.sessions.manager import SessionManager
+from proxy.sessions.session import Session
+from proxy.sessions.stream import Failure, Stream
+
+logger = logging.getLogger(__name__)
+
+SESSION_HEADER = b"mcp-session-id"
+
+_PARSE_IN_THREAD_BYTES = 512 * 1024
+"""Larger bodies are parsed in a thread: every step of it is short, all of them together would hold up the loop."""
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeLimits:
+    """Bounds of HTTP requests and responses; the defaults are those of `Settings`, which has the reasons."""
+
+    max_body_bytes: int = 16 * 1024 * 1024
+    max_json_depth: int = 256
+    commit_after_seconds: float = 5.0
+    ping_interval_seconds: float = 15.0
+    slow_reader_timeout_seconds: float = 30.0
+    start_timeout_seconds: float = 60.0
+    stream_backlog_bytes: int = 8 * 1024 * 1024
+    newest_version: str | None = None
+
+
+class McpEndpoint:
+    """The ASGI application behind `/mcp`."""
+
+    def __init__(self, manager: SessionManager, presence: Presence, limits: EdgeLimits, shutdown: anyio.Event) -> None:
+        self._manager = manager
+        self._presence = presence
+        self._limits = limits
+        self._shutdown = shutdown
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one HTTP request."""
+        method = scope["method"]
+        try:
+            if method == "POST":
+                await self._post(scope, receive, send)
+            elif method == "GET":
+                await self._get(scope, receive, send)
+            elif method == "DELETE":
+                await self._delete(scope, send)
+            elif method == "OPTIONS":
+                await send_empty(send, 204, [(b"allow", b"GET, POST, DELETE, OPTIONS")])
+            else:
+                raise MethodNotAllowed
+        except ProxyError as error:
+            await send_error(send, error)
+        except ClientGone:
+            return
+
+    # ---- POST
+
+    async def _post(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = read_headers(scope)
+        check_post_headers(headers)
+        check_version(headers)
+        body = await read_body(receive, headers, max_bytes=self._limits.max_body_bytes)
+        try:
+            if len(body) > _PARSE_IN_THREAD_BYTES:
+                parsed = await anyio.to_thread.run_sync(self._parse, body)
+            else:
+                parsed = self._parse(body)
+        except ClientFault as error:
+            await send_error(send, error, readable_id(body))
+            return
+        raw_id = parsed.raw_id if isinstance(parsed, Request) else None
+        try:
+            if isinstance(parsed, Request) and parsed.method == "initialize" and not parsed.is_enveloped:
+                await self._initialize(parsed, headers, scope, receive, send)
+                return
+            session = self._session_of(headers)
+            session.use()
+            session.connected()
+            try:
+                await self._pass_on(session, parsed, scope, receive, send)
+            finally:
+                session.disconnected()
+        except ProxyError as error:
+            await send_error(send, error, raw_id)
+
+    def _parse(self, body: bytes) -> Message | list[Message]:
+        """Raises ClientFault if the body is no message, or nested too deeply."""
+        parsed: Message | list[Message] = (
+            list(parse_client_batch(body)) if is_batch(body) else parse_client_message(body)
+        )
+        if depth_exceeds(body, self._limits.max_json_depth):
+            raise TooDeep
+        return parsed
+
+    def _session_of(self, headers: dict[bytes, bytes]) -> Session:
+        session_id = headers.get(SESSION_HEADER)
+        if session_id is None:
+            raise SessionMissing
+        return self._manager.find(session_id.decode("latin-1"))
+
+    async def _pass_on(
+        self, session: Session, parsed: Message | list[Message], scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        if isinstance(parsed, Request):
+            if self._manager.is_draining:
+                raise Draining
+            stream = session.exchange.new_stream(calls=1)
+            await session.begin([parsed], stream)
+            await self._respond(session, stream, scope, receive, send)
+        elif isinstance(parsed, list):
+            await self._pass_on_batch(session, parsed, scope, receive, send)
+        else:
+            await self._tell(session, parsed)
+            await send_empty(send, 202)
+
+    async def _tell(self, session: Session, message: Notification | Response) -> None:
+        if isinstance(message, Notification):
+            session.exchange.notify(message)
+        else:
+            session.exchange.answer(message)
+        if session.exchange.link.pending_bytes > self._limits.stream_backlog_bytes:
+            await session.stdin_taken()
+
+    async def _pass_on_batch(
+        self, session: Session, messages: list[Message], scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """Spec: 2025-03-26 basic/transports, Sending Messages to the Server 3-6; basic/lifecycle, Initialization."""
+        if session.version != BATCH_VERSION:
+            raise BatchRefused
+        requests = [message for message in messages if isinstance(message, Request)]
+        if any(request.method == "initialize" for request in requests):
+            raise BatchRefused("Invalid Request: initialize must not be part of a batch")
+        if requests and self._manager.is_draining:
+            raise Draining
+        session.exchange.check_new_ids(requests)
+        stream = session.exchange.new_stream(calls=len(requests))
+        for message in messages:
+            if isinstance(message, Request):
+                await session.begin([message], stream)
+            else:
+                await self._tell(session, message)
+        if requests:
+            await self._respond(session, stream, scope, receive, send, batch_size=len(requests))
+        else:
+            await send_empty(send, 202)
+
+    async def _respond(
+        self,
+        session: Session,
+        stream: Stream,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        *,
+        batch_size: int | None = None,
+    ) -> None:
+        """Answer with JSON if the answer is the first thing there is, else with a stream."""
+        await self._hold(session, stream, receive, self._limits.commit_after_seconds)
+        if not stream.is_live:
+            return
+        if stream.has_ended and len(stream.items) == (batch_size or 1):
+            items = stream.take()
+            if batch_size is not None:
+                await send_json(send, 200, b"[" + b",".join(map(as_bytes, items)) + b"]")
+            elif isinstance(items[0], Failure):
+                await send_error(send, items[0].error, items[0].raw_id)
+            else:
+                await send_json(send, 200, as_bytes(items[0]))
+            return
+        await self._stream(session, stream, scope, receive, send)
+
+    async def _hold(
+        self, session: Session, stream: Stream, receive: Receive, commit_after_seconds: float | None
+    ) -> None:
+        """Wait for the first thing to say, or for the moment when the response begins without."""
+        if stream.items or stream.has_ended:
+            return
+        held = self._presence.hold(
+            receive,
+            commit_after_seconds=commit_after_seconds,
+            on_commit=stream.wake,
+            on_gone=lambda: session.exchange.disconnected(stream),
+        )
+        try:
+            await stream.wait()
+        except BaseException:
+            session.exchange.disconnected(stream)  # the host gives this request up; nobody will read its stream
+            raise
+        finally:
+            self._presence.release(held)
+
+    async def _stream(
+        self,
+        session: Session,
+        stream: Stream,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        *,
+        opening: bytes = b"",
+    ) -> None:
+        try:
+            await send_stream(
+                scope,
+                receive,
+                send,
+                stream,
+                opening=opening,
+                ping_seconds=self._limits.ping_interval_seconds,
+                send_timeout_seconds=self._limits.slow_reader_timeout_seconds,
+                shutdown=self._shutdown,
+            )
+        finally:
+            session.exchange.disconnected(stream)
+
+    # ---- initialize
+
+    async def _initialize(
+        self, request: Request, headers: dict[bytes, bytes], scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """Begin a session. No timer begins the response: its status must be able to say that the child failed.
+
+        Spec: 2025-11-25 basic/lifecycle, Initialization; basic/transports, Session Management.
+        """
+        self._refuse_live_session(headers)
+        session: Session | None = None
+        try:
+            with anyio.move_on_after(self._limits.start_timeout_seconds):
+                session = await self._manager.open()
+                session.connected()
+                stream = session.exchange.new_stream(calls=1)
+                await session.begin([lower_version(request, self._limits.newest_version)], stream)
+                await self._hold(session, stream, receive, None)
+                await self._send_initialize_result(session, stream, request.raw_id, send)
+                return
+            raise ChildStartTimedOut
+        finally:
+            if session is not None:
+                session.disconnected()
+                if session.version is None:
+                    self._manager.end(session, "not initialized")
+
+    def _refuse_live_session(self, headers: dict[bytes, bytes]) -> None:
+        """A stale session id is ignored; a live one means that the client has lost count."""
+        session_id = headers.get(SESSION_HEADER)
+        if session_id is None:
+            return
+        try:
+            self._manager.find(session_id.decode("latin-1"))
+        except SessionNotFound:
+            return
+        raise AlreadyInitialized
+
+    async def _send_initialize_result(self, session: Session, stream: Stream, raw_id: Raw, send: Send) -> None:
+        if not stream.is_live:
+            return  # the client left; nobody knows the session
+        (item,) = stream.take()
+        if isinstance(item, Failure):
+            await send_error(send, item.error, item.raw_id)
+            return
+        answer = as_bytes(item)
+        version = version_of_result(answer)
+        if version is None:  # an error: the child wants no such session
+            await send_json(send, 200, answer)
+            return
+        self._manager.publish(session, version)
+        await send_json(send, 200, answer, [(SESSION_HEADER, session.id.encode())])
+
+    # ---- GET, DELETE
+
+    async def _get(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = read_headers(scope)
+        check_version(headers)
+        check_get_headers(headers)
+        session = self._session_of(headers)
+        session.use()
+        stream = session.exchange.listen()
+        session.connected()
+        try:
+            await self._stream(session, stream, scope, receive, send, opening=OPENING)
+        finally:
+            session.disconnected()
+
+    async def _delete(self, scope: Scope, send: Send) -> None:
+        headers = read_headers(scope)
+        check_version(headers)
+        self._manager.end(self._session_of(headers), "deleted by its client")
+        await send_empty(send, 200)

@@ -1,0 +1,1 @@
+"""One policy each, pure ASGI."""

@@ -1,0 +1,127 @@
+"""What does this HTTP request say, and is it one that we read?"""
+
+from functools import lru_cache
+
+from starlette.types import Receive, Scope
+
+from proxy.errors import (
+    BodyTooLarge,
+    NotAcceptable,
+    NotJsonRpc,
+    UnsupportedMediaType,
+    VersionUnsupported,
+)
+from proxy.protocol.versions import LEGACY_VERSIONS
+
+_SINGLE = frozenset({b"mcp-session-id", b"mcp-protocol-version", b"content-type", b"content-length"})
+
+
+class ClientGone(Exception):
+    """The client closed the connection before its request was complete. Nobody is left to be told."""
+
+
+def read_headers(scope: Scope) -> dict[bytes, bytes]:
+    """The headers of a request by lower-case name; repeated ones joined with a comma.
+
+    Raises:
+        NotJsonRpc: If a header that we act on stands there twice: two readers could act on different ones.
+    """
+    headers: dict[bytes, bytes] = {}
+    for name, value in scope["headers"]:
+        if name in headers:
+            if name in _SINGLE:
+                raise NotJsonRpc(f"Bad Request: the header {name.decode('latin-1')} is repeated")
+            value = headers[name] + b", " + value
+        headers[name] = value
+    return headers
+
+
+@lru_cache(maxsize=256)
+def _media_ranges(accept: bytes) -> frozenset[bytes]:
+    """The media ranges of an Accept header, without parameters; those with q=0 are left out."""
+    ranges = set()
+    for part in accept.lower().split(b","):
+        media, *parameters = (piece.strip() for piece in part.split(b";"))
+        if not any(p.replace(b" ", b"").rstrip(b"0") in (b"q=", b"q=0.") for p in parameters):
+            ranges.add(media)
+    return frozenset(ranges)
+
+
+def _accepts(accept: bytes | None, media: bytes) -> bool:
+    if accept is None:
+        return True
+    return not _media_ranges(accept).isdisjoint((media, media.partition(b"/")[0] + b"/*", b"*/*"))
+
+
+def check_post_headers(headers: dict[bytes, bytes]) -> None:
+    """Refuse a POST that can't be an MCP message or whose client can't read the answer.
+
+    Raises:
+        UnsupportedMediaType: If the body is not `application/json`.
+        NotAcceptable: Unless both `application/json` and `text/event-stream` are accepted.
+
+    Spec: 2025-11-25 basic/transports, Sending Messages 2.
+    """
+    if not _is_json(headers.get(b"content-type", b"")):
+        raise UnsupportedMediaType
+    accept = headers.get(b"accept")
+    if not (_accepts(accept, b"application/json") and _accepts(accept, b"text/event-stream")):
+        raise NotAcceptable
+
+
+@lru_cache(maxsize=256)
+def _is_json(content_type: bytes) -> bool:
+    return content_type.partition(b";")[0].strip().lower() == b"application/json"
+
+
+def check_get_headers(headers: dict[bytes, bytes]) -> None:
+    """Raises NotAcceptable if the client does not accept a stream of events."""
+    if not _accepts(headers.get(b"accept"), b"text/event-stream"):
+        raise NotAcceptable("Not Acceptable: the client must accept text/event-stream")
+
+
+def check_version(headers: dict[bytes, bytes]) -> None:
+    """Raises VersionUnsupported for an `MCP-Protocol-Version` we don't speak; none at all is fine.
+
+    Spec: 2025-11-25 basic/transports, Protocol Version Header: absent means 2025-03-26, unsupported is 400.
+    """
+    version = headers.get(b"mcp-protocol-version")
+    if version is not None and version.decode("latin-1").strip() not in LEGACY_VERSIONS:
+        raise VersionUnsupported(
+            f"Bad Request: unsupported MCP-Protocol-Version; supported: {', '.join(LEGACY_VERSIONS)}"
+        )
+
+
+async def read_body(receive: Receive, headers: dict[bytes, bytes], *, max_bytes: int) -> bytes:
+    """The whole body, enforced while it arrives: a Content-Length may lie or be absent.
+
+    Raises:
+        BodyTooLarge: As soon as it is known to be larger than `max_bytes`.
+        ClientGone: If the client closes the connection first.
+    """
+    declared = headers.get(b"content-length")
+    if declared is not None and declared.isdigit() and int(declared[:20]) > max_bytes:
+        raise BodyTooLarge(f"Request body too large: at most {max_bytes} bytes")
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    if not message.get("more_body", False):
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        if len(body) > max_bytes:
+            raise BodyTooLarge(f"Request body too large: at most {max_bytes} bytes")
+        return body
+    parts = [body]
+    size = len(body)
+    while True:
+        if size > max_bytes:
+            raise BodyTooLarge(f"Request body too large: at most {max_bytes} bytes")
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        part = message.get("body", b"")
+        size += len(part)
+        parts.append(part)
+        if not message.get("more_body", False):
+            if size > max_bytes:
+                raise BodyTooLarge(f"Request body too large: at most {max_bytes} bytes")
+            return b"".join(parts)

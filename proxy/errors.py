@@ -1,0 +1,152 @@
+"""What can go wrong, and whose fault is it?
+
+    ProxyError
+    ├── ClientFault          the HTTP peer did something the protocol forbids
+    │   ├── NotJson · NotJsonRpc · TooDeep · BatchRefused
+    │   ├── MethodNotAllowed · NotAcceptable · UnsupportedMediaType · BodyTooLarge
+    │   ├── OriginRefused · HostRefused · VersionUnsupported
+    │   ├── SessionMissing · SessionNotFound · AlreadyInitialized · DuplicateId
+    │   └── CallCancelled
+    ├── ChildFault           the child did
+    │   ├── ChildStartFailed · ChildStartTimedOut
+    │   ├── ChildExited · AnswerUnusable
+    │   └── CallTimedOut · ChildNotReading
+    ├── SessionEnded         nobody's: the session ended while a call was open
+    └── CapacityReached      we are full, or going away
+        └── TooManySessions · TooManyCalls · TooManyStreams · Draining
+
+The message of each is written for the client: it names the fault, never a path, an argv, a stack or
+the text of another exception. `proxy/edge/answers.py` has the one table that gives each a status and a code.
+"""
+
+
+class ProxyError(Exception):
+    """Base of everything a client can be told."""
+
+    message = "Internal error"
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or self.message)
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class ClientFault(ProxyError):
+    """The HTTP peer did something the protocol forbids."""
+
+
+class NotJson(ClientFault):
+    message = "Parse error: the body is not valid JSON in UTF-8"
+
+
+class NotJsonRpc(ClientFault):
+    message = "Invalid Request: the body is not a JSON-RPC 2.0 message"
+
+
+class TooDeep(ClientFault):
+    message = "Invalid Request: the body is nested too deeply"
+
+
+class BatchRefused(ClientFault):
+    message = "Invalid Request: batches exist only in protocol version 2025-03-26"
+
+
+class MethodNotAllowed(ClientFault):
+    message = "Method Not Allowed"
+
+
+class NotAcceptable(ClientFault):
+    message = "Not Acceptable: the client must accept both application/json and text/event-stream"
+
+
+class UnsupportedMediaType(ClientFault):
+    message = "Unsupported Media Type: Content-Type must be application/json"
+
+
+class BodyTooLarge(ClientFault):
+    message = "Request body too large"
+
+
+class OriginRefused(ClientFault):
+    message = "Forbidden: this Origin is not allowed"
+
+
+class HostRefused(ClientFault):
+    message = "Misdirected Request: this Host is not served here"
+
+
+class VersionUnsupported(ClientFault):
+    message = "Bad Request: unsupported MCP-Protocol-Version"
+
+
+class SessionMissing(ClientFault):
+    message = "Bad Request: Missing session ID"
+
+
+class SessionNotFound(ClientFault):
+    message = "Session not found"
+
+
+class AlreadyInitialized(ClientFault):
+    message = "Invalid Request: this session is already initialized"
+
+
+class DuplicateId(ClientFault):
+    message = "Invalid Request: a request with this id is already in flight in this session"
+
+
+class CallCancelled(ClientFault):
+    message = "Request cancelled"
+
+
+class ChildFault(ProxyError):
+    """The server behind the bridge did something a server must not do."""
+
+
+class ChildStartFailed(ChildFault):
+    message = "The server could not be started"
+
+
+class ChildStartTimedOut(ChildFault):
+    message = "The server did not answer in time after its start"
+
+
+class ChildExited(ChildFault):
+    message = "The server exited before it answered"
+
+
+class AnswerUnusable(ChildFault):
+    message = "The server's answer could not be used"
+
+
+class CallTimedOut(ChildFault):
+    message = "The server did not answer in time"
+
+
+class ChildNotReading(ChildFault):
+    message = "The server has stopped reading its input"
+
+
+class SessionEnded(ProxyError):
+    message = "The session ended before the request was answered"
+
+
+class CapacityReached(ProxyError):
+    """Nothing is wrong with the request; there is no room for it now."""
+
+
+class TooManySessions(CapacityReached):
+    message = "Too many open sessions; try again later"
+
+
+class TooManyCalls(CapacityReached):
+    message = "Too many requests in flight in this session; try again later"
+
+
+class TooManyStreams(CapacityReached):
+    message = "Too many open streams in this session; try again later"
+
+
+class Draining(CapacityReached):
+    message = "Shutting down; try again later"

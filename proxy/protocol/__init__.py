@@ -1,0 +1,1 @@
+"""The wire, and nothing else: no I/O, no event loop, no clock, no logging."""

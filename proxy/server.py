@@ -1,0 +1,195 @@
+"""How does the daemon run and stop?
+
+uvicorn on SIGTERM would refuse new connections and cut streams. So the signals are ours: the first drains the bridge
+with the listener open (new work gets 503), then lets uvicorn exit; the second ends everything at once.
+"""
+
+import asyncio
+import contextlib
+import json
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+
+import anyio
+import uvicorn
+from anyio.abc import TaskStatus
+
+from proxy.child.spec import ProgramNotFound, find_program
+from proxy.edge.bridge import Bridge
+from proxy.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+KEEP_ALIVE_SECONDS = 75
+"""An idle connection is kept longer than common gateways reuse one (60 s), so that they never meet a closed one."""
+CLOSE_SECONDS = 2
+"""After a drain nothing is left to wait for; connections that don't close by then are cut."""
+BACKLOG = 2048
+TCP_PROBE_SECONDS = 15
+
+
+def serve(settings: Settings) -> int:
+    """Run the daemon until a signal; returns the process's exit code: 0 after a clean drain, else 1."""
+    bridge = Bridge(settings, is_daemon=True)
+    try:
+        find_program(bridge.spec.argv, env=bridge.spec.env, cwd=bridge.spec.cwd)
+        listener = listen(settings.host, settings.port, dead_peer_seconds=settings.dead_peer_timeout_seconds)
+    except ProgramNotFound as exc:
+        sys.stderr.write(f"mcp-proxy: the server can't be started: {exc}\n")
+        return 1
+    except OSError as exc:
+        sys.stderr.write(f"mcp-proxy: can't listen on {settings.host}:{settings.port}: {exc.strerror}\n")
+        return 1
+    with listener, asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(_Daemon(bridge, listener).run())
+
+
+def listen(host: str, port: int, *, dead_peer_seconds: float) -> socket.socket:
+    """A listening socket whose accepted connections notice a peer that is gone.
+
+    Keep-alive finds one that is silent, TCP_USER_TIMEOUT one that takes nothing; accepted sockets inherit both.
+
+    Raises:
+        OSError: If the address can't be had.
+    """
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        probes = max(1, int(dead_peer_seconds // TCP_PROBE_SECONDS) - 1)
+        for name, value in (
+            ("TCP_KEEPIDLE", TCP_PROBE_SECONDS),
+            ("TCP_KEEPINTVL", TCP_PROBE_SECONDS),
+            ("TCP_KEEPCNT", probes),
+            ("TCP_USER_TIMEOUT", int(dead_peer_seconds * 1000)),
+        ):
+            if hasattr(socket, name):
+                listener.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handlers."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.is_up = anyio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.is_up.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class _Daemon:
+    """One run of the daemon, from the first announcement to the last child."""
+
+    def __init__(self, bridge: Bridge, listener: socket.socket) -> None:
+        self._bridge = bridge
+        self._listener = listener
+        self._stopping = anyio.Event()
+        self._served = anyio.Event()
+        self._signals = 0
+        self._server = _Server(
+            uvicorn.Config(
+                bridge.asgi,
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_keep_alive=KEEP_ALIVE_SECONDS,
+                timeout_graceful_shutdown=CLOSE_SECONDS,
+                ws="none",
+            )
+        )
+
+    async def run(self) -> int:
+        """Serve until a signal, drain, and return the exit code."""
+        async with self._bridge.run(), anyio.create_task_group() as tasks:
+            tasks.start_soon(self._serve)
+            await self._server.is_up.wait()
+            await tasks.start(self._obey_signals)
+            self._announce()
+            await self._stopping.wait()
+            await self._bridge.drain()
+            self._server.should_exit = True
+            await self._served.wait()
+            tasks.cancel_scope.cancel()
+        return 1 if self._signals > 1 or self._bridge.manager.was_cut else 0
+
+    async def _serve(self) -> None:
+        await self._server.serve([self._listener])
+        self._served.set()
+
+    async def _obey_signals(self, *, task_status: TaskStatus[None]) -> None:
+        # SIGHUP: the terminal is closed. Its default action would leave the children behind.
+        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+            task_status.started()
+            async for signum in signals:
+                self._signals += 1
+                logger.info("stopping", extra={"signal": signal.Signals(signum).name, "nth": self._signals})
+                self._stopping.set()
+                if self._signals > 1:
+                    self._bridge.manager.end_all("second signal")
+                    self._bridge.manager.kill_all()
+                    self._server.force_exit = True
+
+    def _announce(self) -> None:
+        settings = self._bridge.settings
+        host, port = self._listener.getsockname()[:2]
+        shown = f"[{host}]" if ":" in host else host
+        url = f"http://{shown}:{port}{settings.path}"
+        if sys.platform != "linux":
+            logger.warning("not Linux: deaths of children are found by polling, vanished clients later")
+        logger.info("serving %s", url, extra={"command": settings.server_argv[0]})
+        if settings.demo:
+            sys.stderr.write(lesson(url))
+
+
+def lesson(url: str) -> str:
+    """What to do with the URL: a request to paste into a shell, a configuration to paste into a client."""
+    hello = {
+        "jsonrpc": "2.0",
+        "id": 1,
+        "method": "initialize",
+        "params": {
+            "protocolVersion": "2025-11-25",
+            "capabilities": {},
+            "clientInfo": {"name": "curl", "version": "1"},
+        },
+    }
+    client = {"mcpServers": {"demo": {"type": "http", "url": url}}}
+    return f"""
+  The demo server is at   {url}
+
+  Say hello:
+    curl -i {url} -H 'content-type: application/json' -H 'accept: application/json, text/event-stream' \\
+      -d '{json.dumps(hello)}'
+
+  Paste into a client's configuration:
+    {json.dumps(client)}
+
+  Serve your own:         mcp-proxy --command "uvx mcp-server-fetch"
+  Stop with Ctrl-C.
+
+"""
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop
+    return uvloop.new_event_loop

@@ -1,0 +1,1 @@
+"""Lifetimes: structured concurrency lives here."""

@@ -1,0 +1,374 @@
+"""How do messages cross between one client's streams and one child?
+
+The tables of one session: calls by their ids on both sides, progress tokens, the child's own requests, the open
+streams, and what waits for one. Everything here happens on the event loop without an await between reading and
+changing a table.
+"""
+
+import logging
+import re
+from collections.abc import Callable
+
+from proxy.child.link import Line, Link
+from proxy.errors import (
+    AnswerUnusable,
+    CallCancelled,
+    CallTimedOut,
+    ChildNotReading,
+    DuplicateId,
+    ProxyError,
+    TooManyStreams,
+)
+from proxy.observe import Counts
+from proxy.protocol.framing import one_line
+from proxy.protocol.ids import Id, IdMinter
+from proxy.protocol.messages import (
+    BadLine,
+    Message,
+    Notification,
+    Request,
+    Response,
+    cancellation,
+    parse_child_line,
+    pong,
+    progress_token_of,
+    refusal,
+)
+from proxy.protocol.routing import choose_stream, relates_to_a_call
+from proxy.sessions.asks import Asks
+from proxy.sessions.call import Call
+from proxy.sessions.limits import SessionLimits
+from proxy.sessions.stream import Ask, Failure, Stream
+from proxy.sessions.waiting import Waiting, WaitingRoom
+
+logger = logging.getLogger(__name__)
+
+_NO_CLIENT = "No client is connected that could answer"
+_ANSWERED_ID = re.compile(rb'"id"\s*:\s*([0-9]{1,18})\b')
+_ANSWER_SIGN = re.compile(rb'"(?:result|error|jsonrpc)"')
+
+
+class Exchange:
+    """Both directions of one session.
+
+    Args:
+        limits: Bounds of the session.
+        counts: What was dropped and why.
+        clock: The loop's clock.
+        tag: Names the session in the log.
+    """
+
+    def __init__(self, *, limits: SessionLimits, counts: Counts, clock: Callable[[], float], tag: str) -> None:
+        self._limits = limits
+        self._counts = counts
+        self._clock = clock
+        self._tag = tag
+        self._link: Link | None = None
+        self._minter = IdMinter()
+        self._calls: dict[int, Call] = {}
+        self._child_ids: dict[Id, int] = {}  # the client's id of each open call -> ours
+        self._by_token: dict[Id, Call] = {}
+        self._asks = Asks()
+        self._listens: list[Stream] = []
+        self._has_listened = False
+        self._is_open_to_client = False  # until the InitializeResult is out, nobody knows this session
+        self._waiting = WaitingRoom(
+            max_messages=limits.waiting_messages,
+            max_bytes=limits.waiting_size_bytes,
+            on_dropped=self._waited_in_vain,
+        )
+        self._paused_for: Stream | None = None
+        self._paused_at = 0.0
+        self._bad_lines_logged_at = -60.0
+        self.on_call_closed: Callable[[], None] = lambda: None
+        """Called when a call has left the tables."""
+
+    @property
+    def calls_in_flight(self) -> int:
+        """Requests of the client without an answer."""
+        return len(self._calls)
+
+    @property
+    def link(self) -> Link:
+        """The child's pipes."""
+        assert self._link is not None  # set before a client can know of the session
+        return self._link
+
+    def attach(self, link: Link) -> None:
+        """Connect the child. Nothing can be sent before."""
+        self._link = link
+
+    def open_to_client(self) -> None:
+        """The client knows the session from now on, and what has waited may go to its streams."""
+        self._is_open_to_client = True
+
+    # ---- from the client
+
+    def new_stream(self, *, calls: int) -> Stream:
+        """A stream for the answer to a POST with this many requests."""
+        return Stream(
+            backlog_bytes=self._limits.stream_backlog_bytes,
+            on_full=self._stream_full,
+            on_emptied=self._stream_emptied,
+            open_calls=calls,
+        )
+
+    def listen(self) -> Stream:
+        """A stream for a GET.
+
+        Raises:
+            TooManyStreams: If `max_get_streams` are open.
+        """
+        if len(self._listens) >= self._limits.max_get_streams:
+            raise TooManyStreams
+        stream = self.new_stream(calls=0)
+        self._listens.append(stream)
+        self._has_listened = True
+        self._offer_waiting()
+        return stream
+
+    def check_new_ids(self, requests: list[Request]) -> None:
+        """Raises DuplicateId if one of these ids is in flight, or stands there twice."""
+        keys = [request.id for request in requests]
+        if len(set(keys)) < len(keys) or any(key in self._child_ids for key in keys):
+            raise DuplicateId
+
+    def begin(self, request: Request, stream: Stream) -> Call:
+        """Send a request to the child; its answer will come on `stream`."""
+        if self._paused_for is not None:  # somebody else needs the child now: no more waiting for the slow one
+            self._cut(self._paused_for)
+        child_id = self._minter.mint()
+        call = Call(request, child_id, stream, self._clock())
+        self._calls[child_id] = call
+        self._child_ids[request.id] = child_id
+        if request.progress_token is not None:
+            self._by_token[request.progress_token] = call
+        self.link.send(request.encode(id=child_id))
+        if len(self._waiting):
+            self._offer_waiting()
+        return call
+
+    def notify(self, notification: Notification) -> None:
+        """Pass on a notification of the client. A cancellation also ends the call that it names."""
+        if notification.method != "notifications/cancelled":
+            self.link.send(notification.encode())
+            return
+        child_id = self._child_ids.get(notification.subject) if notification.subject is not None else None
+        call = self._calls.get(child_id) if child_id is not None else None
+        if call is None or call.request.method == "initialize":
+            self._counts.add("dropped.cancel_of_unknown_call")
+            return
+        self.link.send(notification.encode_about(call.child_id))
+        self._fail(call, CallCancelled())
+
+    def answer(self, response: Response) -> None:
+        """Pass on the client's answer to a request of the child; one that nobody waits for is dropped."""
+        ask = self._asks.get(response.id)
+        if ask is None:
+            self._counts.add("dropped.answer_nobody_waits_for")
+            return
+        self._asks.close(ask)
+        self.link.send(response.encode(raw_id=ask.raw_id))
+
+    def disconnected(self, stream: Stream) -> None:
+        """The client of this stream is gone. Its calls go on: a disconnect is not a cancel.
+
+        Spec: 2025-11-25 basic/transports, Sending Messages 6: "Disconnection SHOULD NOT be interpreted as the client
+        cancelling its request."
+        """
+        if stream in self._listens:
+            self._listens.remove(stream)
+        unseen = stream.disconnect()
+        self._asks.lose(stream, self._clock())
+        for ask in unseen:
+            self._deliver(ask, related=True)
+
+    # ---- from the child
+
+    def received(self, lines: list[Line]) -> None:
+        """Take what one read of the child's stdout brought."""
+        for line in lines:
+            if isinstance(line, bytes):
+                token = progress_token_of(line)
+                if token is not None:
+                    self._progress(token, one_line(line))
+                    continue
+            for message in parse_child_line(line):
+                self._message(message)
+
+    def fail_all(self, error: ProxyError) -> None:
+        """Answer every open call with this error and end every stream."""
+        for call in list(self._calls.values()):
+            self._fail(call, error)
+        for stream in self._listens:
+            stream.end()
+
+    def check(self, now: float) -> None:
+        """Act on what has taken too long. Called a few times a second."""
+        limits = self._limits
+        if self._paused_for is not None and now - self._paused_at > limits.slow_reader_timeout_seconds:
+            self._cut(self._paused_for)
+        if self.link.stuck_seconds() > limits.stdin_stall_timeout_seconds:
+            self._time_out(list(self._calls.values()), ChildNotReading())
+        for ask in self._asks.lost_before(now - limits.server_request_timeout_seconds):
+            self._waiting.remove_ask(ask.ask_id)
+            self._asks.close(ask)
+            self._counts.add("refused.ask_without_client")
+            self.link.send(refusal(ask.raw_id, code=-32603, message=_NO_CLIENT))
+        if limits.call_timeout_seconds is not None or limits.call_timeout_total_seconds is not None:
+            late = [call for call in self._calls.values() if self._is_late(call, now)]
+            self._time_out(late, CallTimedOut())
+
+    # ---- inside
+
+    def _message(self, message: Message | BadLine) -> None:
+        if isinstance(message, Response):
+            self._answered(message)
+        elif isinstance(message, Request):
+            self._asked(message)
+        elif isinstance(message, Notification):
+            self._told(message)
+        else:
+            self._bad_line(message)
+
+    def _answered(self, response: Response) -> None:
+        call = self._calls.get(response.id) if isinstance(response.id, int) else None
+        if call is None:
+            self._counts.add("dropped.answer_to_no_call")  # late after a cancellation, or of no known id
+            return
+        self._close(call)
+        call.stream.put_answer(response.encode(raw_id=call.request.raw_id))
+
+    def _asked(self, request: Request) -> None:
+        if request.method == "ping" and self._choose(related=True) is None:
+            self.link.send(pong(request.raw_id))
+        elif self._asks.is_full:
+            self._counts.add("refused.too_many_asks")
+            self.link.send(refusal(request.raw_id, code=-32603, message="Too many requests without an answer"))
+        else:
+            self._deliver(self._asks.add(request), related=True)
+
+    def _told(self, notification: Notification) -> None:
+        if notification.method == "notifications/progress" and notification.subject is not None:
+            self._progress(notification.subject, notification.encode())
+        elif notification.method == "notifications/cancelled":
+            self._withdrawn(notification)
+        else:
+            related = relates_to_a_call(notification.method, is_request=False)
+            self._deliver(notification.encode(), related=related)
+
+    def _progress(self, token: Id, message: bytes) -> None:
+        call = self._by_token.get(token)
+        if call is None:
+            self._counts.add("dropped.progress_of_no_call")
+            return
+        call.moved_at = self._clock()
+        call.stream.put(message)
+
+    def _withdrawn(self, notification: Notification) -> None:
+        """The child needs no answer to a request of its own any more."""
+        ask = self._asks.of_child(notification.subject)
+        if ask is None:
+            self._counts.add("dropped.cancel_of_unknown_ask")
+            return
+        self._asks.close(ask)
+        if not self._waiting.remove_ask(ask.ask_id) and ask.stream is not None:
+            ask.stream.put(notification.encode_about(ask.ask_id))
+
+    def _bad_line(self, line: BadLine) -> None:
+        self._counts.add(f"bad_line.{line.reason}")
+        now = self._clock()
+        if now - self._bad_lines_logged_at >= 10.0:
+            self._bad_lines_logged_at = now
+            logger.warning(
+                "bad line from the child; more within 10 s are only counted",
+                extra={"session": self._tag, "reason": line.reason, "bytes": line.size_bytes},
+            )
+        if _ANSWER_SIGN.search(line.ends):
+            named = {int(found) for found in _ANSWERED_ID.findall(line.ends)} & self._calls.keys()
+            if len(named) == 1:
+                self._fail(self._calls[named.pop()], AnswerUnusable())
+
+    def _choose(self, *, related: bool) -> Stream | None:
+        if not self._is_open_to_client:
+            return None
+        return choose_stream(
+            related=related,
+            live_calls=[call.stream for call in self._calls.values() if call.stream.is_live],
+            live_listens=[stream for stream in self._listens if stream.is_live and not stream.has_ended],
+            has_listened=self._has_listened,
+        )
+
+    def _deliver(self, item: bytes | Ask, *, related: bool) -> None:
+        stream = self._choose(related=related)
+        ask = self._asks.get(item.ask_id) if isinstance(item, Ask) else None
+        if ask is not None:
+            ask.stream = stream
+            ask.lost_at = self._clock() if stream is None else None
+        if stream is None:
+            self._waiting.add(item, related=related)
+        else:
+            stream.put(item)
+
+    def _offer_waiting(self) -> None:
+        def accept(entry: Waiting) -> bool:
+            if self._choose(related=entry.related) is None:
+                return False
+            self._deliver(entry.item, related=entry.related)
+            return True
+
+        self._waiting.offer(accept)
+
+    def _waited_in_vain(self, item: bytes | Ask) -> None:
+        self._counts.add("dropped.waiting_room_full")
+        ask = self._asks.get(item.ask_id) if isinstance(item, Ask) else None
+        if ask is not None:
+            self._asks.close(ask)
+            self.link.send(refusal(ask.raw_id, code=-32603, message=_NO_CLIENT))
+
+    def _is_late(self, call: Call, now: float) -> bool:
+        if call.request.method == "initialize":
+            return False  # its limit is the start's
+        quiet, total = self._limits.call_timeout_seconds, self._limits.call_timeout_total_seconds
+        return (quiet is not None and now - call.moved_at > quiet) or (
+            total is not None and now - call.started_at > total
+        )
+
+    def _time_out(self, calls: list[Call], error: ProxyError) -> None:
+        for call in calls:
+            if call.request.method != "initialize":  # which must not be cancelled
+                self.link.send(cancellation(call.child_id, reason=str(error)))
+            self._fail(call, error)
+
+    def _fail(self, call: Call, error: ProxyError) -> None:
+        self._close(call)
+        call.stream.put_answer(Failure(call.request.raw_id, error))
+
+    def _close(self, call: Call) -> None:
+        del self._calls[call.child_id]
+        del self._child_ids[call.request.id]
+        token = call.request.progress_token
+        if token is not None and self._by_token.get(token) is call:
+            del self._by_token[token]
+        self.on_call_closed()
+
+    # ---- slow readers
+
+    def _stream_full(self, stream: Stream) -> None:
+        others = any(call.stream is not stream for call in self._calls.values())
+        if others or self.link.pending_bytes or self._paused_for not in (None, stream):
+            self._cut(stream)
+        elif self._paused_for is None:
+            self._paused_for, self._paused_at = stream, self._clock()
+            self.link.pause()
+
+    def _stream_emptied(self, stream: Stream) -> None:
+        if self._paused_for is stream:
+            self._paused_for = None
+            self.link.resume()
+
+    def _cut(self, stream: Stream) -> None:
+        """End the stream of a client that does not read; nobody else waits for it."""
+        self._counts.add("cut.slow_reader")
+        logger.warning("stream of a slow reader ended", extra={"session": self._tag, "bytes": stream.size_bytes})
+        self.disconnected(stream)

@@ -1,0 +1,291 @@
+"""Which sessions exist?"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import anyio
+from anyio.abc import TaskGroup, TaskStatus
+
+from proxy.child.process import Child
+from proxy.child.spec import ChildSpec
+from proxy.errors import Draining, SessionNotFound, TooManySessions
+from proxy.observe import Counts
+from proxy.protocol.lifecycle import State
+from proxy.sessions.limits import SessionLimits
+from proxy.sessions.session import Session, open_session
+
+logger = logging.getLogger(__name__)
+
+CHECK_SECONDS = 0.1
+"""How often time-outs are looked at; each may be late by this."""
+
+EVICTABLE_AFTER_SECONDS = 5.0
+"""A session that saw only `initialize` makes room for a new one once it is this old."""
+
+
+class SessionManager:
+    """All sessions of one server.
+
+    Args:
+        spec: How to start a child.
+        limits: Bounds of each session.
+        counts: What an operator may see.
+        max_sessions: Sessions at once, those being started included.
+        max_children: Processes at once, those being ended included.
+    """
+
+    def __init__(
+        self,
+        *,
+        spec: ChildSpec,
+        limits: SessionLimits,
+        counts: Counts,
+        max_sessions: int,
+        max_children: int,
+    ) -> None:
+        self._spec = spec
+        self._limits = limits
+        self._counts = counts
+        self._max_sessions = max_sessions
+        self._max_children = max_children
+        self._sessions: dict[str, Session] = {}
+        self._spawning = 0
+        self._unpublished: set[Session] = set()  # started, `initialize` not yet answered
+        self._children = 0
+        self._live: set[Child] = set()
+        self._waiters: list[asyncio.Future[None]] = []
+        self._tasks: TaskGroup | None = None
+        self._checks = anyio.Event()
+        self._is_draining = False
+        self._cut = 0  # what a drain could not end in peace
+        self.last_start_failed: bool | None = None
+        """Whether the last start of a child failed; None before the first."""
+
+    @asynccontextmanager
+    async def run(self) -> AsyncIterator[None]:
+        """Own every session. On the way out all end, each with its ladder, shielded and bounded."""
+        async with anyio.create_task_group() as tasks:
+            self._tasks = tasks
+            tasks.start_soon(self._check_for_ever)
+            try:
+                yield
+            finally:
+                self._is_draining = True
+                self.end_all("stopped")
+                with anyio.CancelScope(shield=True):
+                    await self._all_gone()
+                tasks.cancel_scope.cancel()
+                self._tasks = None
+
+    # ---- what is there
+
+    @property
+    def session_count(self) -> int:
+        """Sessions that a client can use, and those being started for one."""
+        return len(self._sessions) + len(self._unpublished) + self._spawning
+
+    @property
+    def child_count(self) -> int:
+        """Processes, those being ended included."""
+        return self._children
+
+    @property
+    def calls_in_flight(self) -> int:
+        """Requests without an answer, in all sessions."""
+        return sum(session.exchange.calls_in_flight for session in (*self._sessions.values(), *self._unpublished))
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a new session could begin at once."""
+        return self.session_count < self._max_sessions and self._children < self._max_children
+
+    @property
+    def could_make_room(self) -> bool:
+        """Whether a new session could begin, if need be in the place of one that saw only `initialize`."""
+        now = asyncio.get_running_loop().time()
+        return self.has_room or any(self._is_evictable(session, now) for session in self._sessions.values())
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether only what is open goes on."""
+        return self._is_draining
+
+    def find(self, session_id: str) -> Session:
+        """The session with this id.
+
+        Raises:
+            SessionNotFound: If there is none, or it has ended.
+        """
+        session = self._sessions.get(session_id)
+        if session is None or session.has_ended:
+            raise SessionNotFound
+        return session
+
+    # ---- beginning
+
+    async def open(self) -> Session:
+        """Start a session with a child of its own, not yet initialized.
+
+        Waits for a free place, and for the child to be spawned.
+
+        Raises:
+            Draining: If no new sessions begin.
+            TooManySessions: If no place became free within `place_timeout_seconds`.
+            ChildStartFailed: If the child can't be started.
+        """
+        if self._tasks is None:
+            raise Draining("The bridge is not running")
+        await self._take_place()
+        # From here on `_own_session` gives the place back, whatever happens to the caller.
+        session: Session = await self._tasks.start(self._own_session)
+        return session
+
+    def publish(self, session: Session, version: str | None) -> None:
+        """Let a session be found by its id: its InitializeResult is about to be sent.
+
+        Raises:
+            SessionNotFound: If it has ended in the meantime.
+        """
+        if session.has_ended:
+            raise SessionNotFound
+        session.initialized(version)
+        self.last_start_failed = False
+        self._unpublished.discard(session)
+        self._sessions[session.id] = session
+
+    async def _own_session(self, *, task_status: TaskStatus[Session]) -> None:
+        session: Session | None = None
+        try:
+            async with open_session(self._spec, limits=self._limits, counts=self._counts) as (session, child):
+                self._spawning -= 1
+                self._unpublished.add(session)
+                self._live.add(child)
+                task_status.started(session)
+                await session.ended.wait()
+                self._forget(session)
+            self._live.discard(child)
+            self._cut += child.was_killed and self._is_draining
+        finally:
+            if session is None:
+                self._spawning -= 1
+                self.last_start_failed = True
+            else:
+                self._forget(session)
+                self.last_start_failed = session.start_failed or self.last_start_failed
+            self._children -= 1
+            self._wake()
+
+    def _forget(self, session: Session) -> None:
+        self._sessions.pop(session.id, None)
+        self._unpublished.discard(session)
+        self._wake()
+
+    # ---- places
+
+    async def _take_place(self) -> None:
+        with anyio.move_on_after(self._limits.place_timeout_seconds):
+            while True:
+                if self._is_draining:
+                    raise Draining
+                if not self.has_room:
+                    self._make_room()
+                if self.has_room:
+                    self._spawning += 1
+                    self._children += 1
+                    self._checks.set()
+                    return
+                await self._place_freed()
+        self._counts.add("refused.too_many_sessions")
+        raise TooManySessions
+
+    def _make_room(self) -> None:
+        """End the oldest session that saw only `initialize`, if it is old enough and no child is ending already."""
+        if self._children > self.session_count:
+            return
+        now = asyncio.get_running_loop().time()
+        for session in self._sessions.values():
+            if self._is_evictable(session, now):
+                self._counts.add("evicted.unused_session")
+                self.end(session, "evicted: unused")
+                return
+
+    @staticmethod
+    def _is_evictable(session: Session, now: float) -> bool:
+        return session.state is State.UNUSED and session.idle_seconds(now) > EVICTABLE_AFTER_SECONDS
+
+    async def _place_freed(self) -> None:
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append(future)
+        try:
+            # Not only woken: an unused session may become old enough to go meanwhile.
+            with anyio.move_on_after(1.0):
+                await future
+        finally:
+            self._waiters.remove(future)
+
+    def _wake(self) -> None:
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+        self._checks.set()
+
+    # ---- ending
+
+    def end(self, session: Session, reason: str) -> None:
+        """End one session; it is 404 when this returns."""
+        session.end(reason)
+        self._forget(session)
+
+    def end_all(self, reason: str) -> None:
+        """End every session; open calls get the error of a shutdown."""
+        for session in (*self._sessions.values(), *self._unpublished):
+            self._cut += session.exchange.calls_in_flight
+            session.end(reason, Draining())
+            self._forget(session)
+
+    async def drain(self, grace_seconds: float) -> None:
+        """Begin nothing new, let open calls finish for `grace_seconds`, then end every session.
+
+        Waits until every child is gone.
+        """
+        self._is_draining = True
+        self._wake()
+        with anyio.move_on_after(grace_seconds):
+            while self.calls_in_flight or self._spawning:
+                await self._place_freed_or(CHECK_SECONDS)
+        self.end_all("shutdown")
+        await self._all_gone()
+
+    def kill_all(self) -> None:
+        """SIGKILL every child and its group at once: whoever asks does not want to wait for the ladder."""
+        for child in self._live:
+            child.kill()
+
+    @property
+    def was_cut(self) -> bool:
+        """Whether an end had to cut a call off or kill a child."""
+        return self._cut > 0
+
+    async def _all_gone(self) -> None:
+        while self._children:
+            await self._place_freed_or(1.0)
+
+    async def _place_freed_or(self, seconds: float) -> None:
+        with anyio.move_on_after(seconds):
+            await self._place_freed()
+
+    async def _check_for_ever(self) -> None:
+        while True:
+            if not self._children:
+                self._checks = anyio.Event()
+                await self._checks.wait()
+            await anyio.sleep(CHECK_SECONDS)
+            now = asyncio.get_running_loop().time()
+            for session in list(self._sessions.values()):
+                try:
+                    session.check(now)
+                except Exception:
+                    logger.exception("check failed", extra={"session": session.tag})
+                    session.end("bridge fault")

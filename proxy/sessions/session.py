@@ -1,0 +1,258 @@
+"""What does one legacy session own, from spawn to reaped child?"""
+
+import asyncio
+import hashlib
+import logging
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import anyio
+
+from proxy.child.process import Child, open_child
+from proxy.child.spec import ChildSpec
+from proxy.errors import (
+    ChildExited,
+    ChildNotReading,
+    ChildStartFailed,
+    ProxyError,
+    SessionEnded,
+    SessionNotFound,
+    TooManyCalls,
+)
+from proxy.observe import Counts
+from proxy.protocol.lifecycle import Event, State, after
+from proxy.protocol.messages import Request
+from proxy.sessions.exchange import Exchange
+from proxy.sessions.limits import SessionLimits
+from proxy.sessions.stream import Stream
+
+logger = logging.getLogger(__name__)
+
+
+def new_session_id() -> str:
+    """256 random bits as visible ASCII. Spec: 2025-11-25 basic/transports, Session Management 1."""
+    return secrets.token_urlsafe(32)
+
+
+class Session:
+    """One client and its child.
+
+    Its life is the `with` block of `open_session`; `end` asks that block to close.
+
+    Attributes:
+        id: A secret; `tag` stands for it in logs.
+        version: The negotiated protocol revision, once there is one.
+        exchange: The messages in both directions.
+        ended: Set from the moment the session is 404.
+        end_reason: Why it ended, for the log.
+        start_failed: Whether its child never became ready.
+    """
+
+    def __init__(self, *, limits: SessionLimits, counts: Counts) -> None:
+        loop = asyncio.get_running_loop()
+        self.id = new_session_id()
+        self.tag = hashlib.sha256(self.id.encode()).hexdigest()[:8]
+        self.version: str | None = None
+        self.ended = anyio.Event()
+        self.end_reason = ""
+        self.start_failed = False
+        self.state = State.STARTING
+        self.exchange = Exchange(limits=limits, counts=counts, clock=loop.time, tag=self.tag)
+        self.created_at = loop.time()
+        self._clock = loop.time
+        self._limits = limits
+        self._connections = 0  # HTTP requests of the client whose connection is believed alive
+        self._seen_at = self.created_at  # when the last of them went
+        self._places = anyio.Semaphore(limits.max_calls_per_child)
+        self._child: Child | None = None
+        self.exchange.on_call_closed = self._places.release
+
+    @property
+    def pid(self) -> int | None:
+        """The child's process id."""
+        return self._child.pid if self._child else None
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it is 404."""
+        return self.state is State.ENDED
+
+    # ---- presence
+
+    def connected(self) -> None:
+        """An HTTP request of the client has come in."""
+        self._connections += 1
+
+    def disconnected(self) -> None:
+        """An HTTP request of the client is answered, or its connection gone: the idle clock starts with the last."""
+        self._connections -= 1
+        self._seen_at = self._clock()
+
+    def use(self) -> None:
+        """Something followed the InitializeResult."""
+        if self.state is State.UNUSED:
+            self.state = after(self.state, Event.USED)
+
+    def idle_seconds(self, now: float) -> float:
+        """For how long no connection of the client has been open."""
+        return 0.0 if self._connections else now - self._seen_at
+
+    # ---- calls
+
+    async def begin(self, requests: list[Request], stream: Stream) -> None:
+        """Send requests to the child, as soon as there is a place for each.
+
+        Waits while `max_calls_per_child` are in flight or the child's stdin is far behind.
+
+        Raises:
+            DuplicateId: If an id is in flight in this session.
+            TooManyCalls: If no place became free within `place_timeout_seconds`.
+            ChildNotReading: If the child did not read its stdin.
+            SessionNotFound: If the session ended meanwhile.
+        """
+        exchange = self.exchange
+        exchange.check_new_ids(requests)
+        for request in requests:
+            try:
+                self._places.acquire_nowait()
+            except anyio.WouldBlock:
+                await self._wait_for_place()
+            if exchange.link.pending_bytes > self._limits.stream_backlog_bytes:
+                try:
+                    await self.stdin_taken()
+                except BaseException:
+                    self._places.release()
+                    raise
+            try:
+                if self.has_ended:
+                    raise SessionNotFound
+                exchange.check_new_ids([request])  # again: others went on while this one waited
+            except ProxyError:
+                self._places.release()
+                raise
+            exchange.begin(request, stream)
+
+    async def stdin_taken(self) -> None:
+        """Wait until the child has read what was written for it.
+
+        Raises:
+            ChildNotReading: If it has not within `stdin_stall_timeout_seconds`.
+        """
+        with anyio.move_on_after(self._limits.stdin_stall_timeout_seconds):
+            await self.exchange.link.sent()
+            return
+        raise ChildNotReading
+
+    async def _wait_for_place(self) -> None:
+        with anyio.move_on_after(self._limits.place_timeout_seconds):
+            await self._places.acquire()
+            return
+        raise TooManyCalls
+
+    # ---- life
+
+    def initialized(self, version: str | None) -> None:
+        """The InitializeResult is about to be sent."""
+        self.state = after(self.state, Event.INITIALIZED)
+        self.version = version
+        self.exchange.open_to_client()
+        logger.info("session opened", extra={"session": self.tag, "pid": self.pid, "version": version})
+
+    def end(self, reason: str, error: ProxyError | None = None) -> None:
+        """End it: 404 from here on. Open calls get `error`. Does not wait for the child."""
+        if self.has_ended:
+            return
+        self.state = after(self.state, Event.ENDED)
+        self.end_reason = reason
+        self.ended.set()
+        self.exchange.fail_all(error or SessionEnded())
+        logger.info(
+            "session ended",
+            extra={
+                "session": self.tag,
+                "pid": self.pid,
+                "reason": reason,
+                "lived_seconds": round(self._clock() - self.created_at, 3),
+            },
+        )
+
+    def check(self, now: float) -> None:
+        """Act on what has taken too long. Called a few times a second."""
+        if self.has_ended or self._child is None:
+            return
+        limits = self._limits
+        idle = self.idle_seconds(now)
+        unused, idle_limit, age = (
+            limits.unused_timeout_seconds,
+            limits.idle_timeout_seconds,
+            limits.session_age_seconds,
+        )
+        if self.state is State.UNUSED and unused is not None and idle > unused:
+            self.end("nothing followed initialize")
+        elif self.state is State.ACTIVE and idle_limit is not None and idle > idle_limit:
+            self.end("idle")
+        elif age is not None and now - self.created_at > age:
+            self.end("maximum age")
+        else:
+            self.exchange.check(now)
+
+    def attach(self, child: Child) -> None:
+        """Connect the child that was started for it."""
+        self._child = child
+        self.exchange.attach(child.link)
+
+    def child_gone(self, returncode: int | None) -> None:
+        """The child is dead, or (None) has shut us out: the session is over."""
+        if self.has_ended:
+            return
+        if self.state is State.STARTING and self._child is not None and self._child.stderr_tail:
+            logger.warning(
+                "child ended before it was ready",
+                extra={"pid": self.pid, "returncode": returncode, "stderr": self._child.stderr_tail},
+            )
+            hint = missing_package_hint(self._child.stderr_tail)
+            if hint:
+                logger.error("%s", hint)
+        if returncode is None:
+            how, why = "closed its end of the connection", "child closed a pipe"
+        elif returncode < 0:
+            how, why = f"was ended by signal {-returncode}", "child exited"
+        else:
+            how, why = f"exited with code {returncode}", "child exited"
+        if self.state is State.STARTING:
+            self.start_failed = True
+            self.end(why, ChildStartFailed(f"The server {how} before it was ready"))
+        else:
+            self.end(why, ChildExited(f"The server {how} before it answered"))
+
+
+def missing_package_hint(stderr_tail: list[str]) -> str | None:
+    """What to tell an operator whose package runner found no such package; None if that is not what happened."""
+    text = "\n".join(stderr_tail)
+    if "E404" in text and "npm" in text:
+        hint = "the npm registry has no such package; check its name"
+        if "server-fetch" in text:
+            hint += " (the fetch server is a Python package: uvx mcp-server-fetch)"
+        return hint
+    if "not found in the package registry" in text or "No solution found when resolving tool dependencies" in text:
+        return "the Python package index has no such package; check its name"
+    return None
+
+
+@asynccontextmanager
+async def open_session(
+    spec: ChildSpec, *, limits: SessionLimits, counts: Counts
+) -> AsyncIterator[tuple[Session, Child]]:
+    """Own one session from spawn to reaped child.
+
+    Raises:
+        ChildStartFailed: If the child can't be started.
+    """
+    session = Session(limits=limits, counts=counts)
+    async with open_child(spec, on_lines=session.exchange.received, on_gone=session.child_gone) as child:
+        session.attach(child)
+        try:
+            yield session, child
+        finally:
+            session.end("closed")
