@@ -1,0 +1,616 @@
+"""How messages cross between a client's streams and a child: every table, without a process."""
+
+import json
+from typing import Any
+
+import pytest
+from msgspec import Raw
+
+from proxy.errors import (
+    AnswerUnusable,
+    CallCancelled,
+    CallTimedOut,
+    ChildNotReading,
+    DuplicateId,
+    ProxyError,
+    SessionEnded,
+    TooManyStreams,
+)
+from proxy.observe import Counts
+from proxy.protocol.messages import Notification, Request, Response, parse_client_message
+from proxy.sessions.asks import MAX_OPEN_ASKS
+from proxy.sessions.exchange import Exchange
+from proxy.sessions.limits import SessionLimits
+from proxy.sessions.stream import Ask, Failure, Stream
+from tests.support.fake_link import FakeLink
+
+Json = dict[str, Any]
+
+
+class Pair:
+    """An exchange between a client, which is the test, and a child, which is the test too."""
+
+    def __init__(self, **limits: Any) -> None:
+        self.now = 100.0
+        self.counts = Counts()
+        self.link = FakeLink()
+        self.exchange = Exchange(limits=SessionLimits(**limits), counts=self.counts, clock=lambda: self.now, tag="test")
+        self.exchange.attach(self.link)
+        self.exchange.open_to_client()
+
+    def call(self, request_id: Any, method: str = "tools/call", params: Json | None = None) -> Stream:
+        stream = self.exchange.new_stream(calls=1)
+        message = parse({"jsonrpc": "2.0", "id": request_id, "method": method, "params": params or {}})
+        assert isinstance(message, Request)
+        self.exchange.check_new_ids([message])
+        self.exchange.begin(message, stream)
+        return stream
+
+    def tells(self, method: str, params: Json | None = None) -> None:
+        message = parse({"jsonrpc": "2.0", "method": method, "params": params or {}})
+        assert isinstance(message, Notification)
+        self.exchange.notify(message)
+
+    def answers(self, ask_id: Any, result: Json) -> None:
+        message = parse({"jsonrpc": "2.0", "id": ask_id, "result": result})
+        assert isinstance(message, Response)
+        self.exchange.answer(message)
+
+    def child_says(self, *messages: Json | bytes) -> None:
+        self.exchange.received([m if isinstance(m, bytes) else json.dumps(m).encode() for m in messages])
+
+    def child_answers(self, child_id: int, result: Json | None = None) -> None:
+        self.child_says({"jsonrpc": "2.0", "id": child_id, "result": result or {}})
+
+    def child_asks(self, child_id: Any, method: str = "sampling/createMessage") -> None:
+        self.child_says({"jsonrpc": "2.0", "id": child_id, "method": method, "params": {}})
+
+    @property
+    def last_sent(self) -> Json:
+        return self.link.messages[-1]
+
+
+def parse(message: Json) -> Any:
+    return parse_client_message(json.dumps(message).encode())
+
+
+def got(stream: Stream) -> list[Json]:
+    """What waits on a stream, taken from it."""
+    items = []
+    for item in stream.take():
+        if isinstance(item, Failure):
+            raise AssertionError(f"a failure: {item.error!r}")
+        items.append(json.loads(item.message if isinstance(item, Ask) else item))
+    return items
+
+
+def failure(stream: Stream) -> ProxyError:
+    (item,) = stream.take()
+    assert isinstance(item, Failure)
+    return item.error
+
+
+LIST_CHANGED: Json = {"jsonrpc": "2.0", "method": "notifications/tools/list_changed"}
+LOG: Json = {"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": "x"}}
+
+
+# ---- calls
+
+
+@pytest.mark.parametrize("request_id", [0, "0", 7, "7", -1, 2**63 + 1, "", "\u2028"])
+def test_an_answer_carries_the_clients_id_with_its_type(request_id: Any) -> None:
+    pair = Pair()
+
+    stream = pair.call(request_id)
+    child_id = pair.last_sent["id"]
+    pair.child_answers(child_id, {"x": 1})
+
+    assert isinstance(child_id, int)
+    assert got(stream) == [{"jsonrpc": "2.0", "id": request_id, "result": {"x": 1}}]
+    assert stream.has_ended
+
+
+def test_ids_that_look_alike_are_two_calls() -> None:
+    pair = Pair()
+    number, text = pair.call(1), pair.call("1")
+
+    pair.child_answers(pair.link.messages[1]["id"], {"for": "text"})
+    pair.child_answers(pair.link.messages[0]["id"], {"for": "number"})
+
+    assert got(number)[0]["result"] == {"for": "number"}
+    assert got(text)[0]["result"] == {"for": "text"}
+
+
+def test_an_id_in_flight_is_refused_and_free_again_after_its_answer() -> None:
+    pair = Pair()
+    pair.call(1)
+
+    with pytest.raises(DuplicateId):
+        pair.call(1)
+    pair.child_answers(pair.last_sent["id"])
+    pair.call(1)
+
+    assert pair.exchange.calls_in_flight == 1
+
+
+def test_an_id_twice_in_one_batch_is_refused() -> None:
+    message = parse({"jsonrpc": "2.0", "id": 1, "method": "ping"})
+
+    with pytest.raises(DuplicateId):
+        Pair().exchange.check_new_ids([message, message])
+
+
+def test_an_answer_that_comes_twice_is_delivered_once() -> None:
+    pair = Pair()
+    stream = pair.call(1)
+
+    pair.child_answers(pair.last_sent["id"])
+    pair.child_answers(pair.last_sent["id"])
+
+    assert len(got(stream)) == 1
+    assert pair.counts.snapshot() == {"dropped.answer_to_no_call": 1}
+
+
+def test_an_answer_with_the_id_as_text_is_nobodys() -> None:
+    pair = Pair()
+    stream = pair.call(1)
+
+    pair.child_says({"jsonrpc": "2.0", "id": str(pair.last_sent["id"]), "result": {}})
+
+    assert got(stream) == []
+
+
+def test_progress_goes_to_the_call_with_its_token_and_moves_its_time_out() -> None:
+    pair = Pair(call_timeout_seconds=10.0)
+    number = pair.call(1, params={"_meta": {"progressToken": 5}})
+    text = pair.call(2, params={"_meta": {"progressToken": "5"}})
+
+    pair.now += 8
+    pair.child_says(
+        {"jsonrpc": "2.0", "method": "notifications/progress", "params": {"progressToken": "5", "progress": 1}}
+    )
+    pair.now += 8
+    pair.exchange.check(pair.now)
+
+    assert [m["method"] for m in got(text)] == ["notifications/progress"]
+    assert isinstance(failure(number), CallTimedOut)
+
+
+def test_progress_of_a_finished_call_is_dropped() -> None:
+    pair = Pair()
+    stream = pair.call(1, params={"_meta": {"progressToken": 5}})
+    pair.child_answers(pair.last_sent["id"])
+    got(stream)
+
+    pair.child_says(
+        {"jsonrpc": "2.0", "method": "notifications/progress", "params": {"progressToken": 5, "progress": 1}}
+    )
+
+    assert got(stream) == []
+    assert pair.counts.snapshot() == {"dropped.progress_of_no_call": 1}
+
+
+# ---- cancellation
+
+
+def test_a_cancellation_reaches_the_child_with_its_id_and_ends_the_call() -> None:
+    pair = Pair()
+    stream = pair.call("seven")
+    child_id = pair.last_sent["id"]
+
+    pair.tells("notifications/cancelled", {"requestId": "seven", "reason": "enough"})
+
+    assert pair.last_sent["params"] == {"requestId": child_id, "reason": "enough"}
+    assert isinstance(failure(stream), CallCancelled)
+    pair.child_answers(child_id)
+    assert got(stream) == []
+
+
+@pytest.mark.parametrize("params", [{"requestId": 9}, {}, {"requestId": None}, {"requestId": "1"}])
+def test_a_cancellation_of_nothing_is_dropped(params: Json) -> None:
+    pair = Pair()
+    pair.call(1)
+
+    pair.tells("notifications/cancelled", params)
+
+    assert len(pair.link.messages) == 1
+    assert pair.exchange.calls_in_flight == 1
+
+
+def test_initialize_can_not_be_cancelled() -> None:
+    """Spec: 2025-11-25 basic/utilities/cancellation: "The initialize request MUST NOT be cancelled by clients"."""
+    pair = Pair()
+    pair.call(1, "initialize")
+
+    pair.tells("notifications/cancelled", {"requestId": 1})
+
+    assert len(pair.link.messages) == 1
+
+
+def test_any_other_notification_is_passed_on_as_it_is() -> None:
+    pair = Pair()
+
+    pair.tells("notifications/made_up", {"requestId": 1})
+
+    assert pair.last_sent == {"jsonrpc": "2.0", "method": "notifications/made_up", "params": {"requestId": 1}}
+
+
+# ---- requests of the child
+
+
+def test_a_question_comes_under_an_id_of_ours_and_its_answer_goes_back_under_the_childs() -> None:
+    pair = Pair()
+    stream = pair.call(0)
+    pair.child_asks("zero")
+    (question,) = got(stream)
+
+    pair.answers(question["id"], {"roots": []})
+
+    assert question["method"] == "sampling/createMessage"
+    assert pair.last_sent == {"jsonrpc": "2.0", "id": "zero", "result": {"roots": []}}
+
+
+def test_an_answer_nobody_waits_for_reaches_no_child() -> None:
+    pair = Pair()
+    stream = pair.call(0)
+    pair.child_asks(3)
+    (question,) = got(stream)
+
+    for ask_id in (question["id"] + 1, str(question["id"])):
+        pair.answers(ask_id, {})
+    pair.answers(question["id"], {})
+    pair.answers(question["id"], {})
+
+    assert [m["id"] for m in pair.link.messages if "result" in m] == [3]
+
+
+def test_the_child_can_withdraw_its_question() -> None:
+    pair = Pair()
+    stream = pair.call(0)
+    pair.child_asks(3)
+    (question,) = got(stream)
+
+    pair.child_says({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 3}})
+    (withdrawal,) = got(stream)
+    pair.answers(question["id"], {})
+
+    assert withdrawal["params"]["requestId"] == question["id"]
+    assert not any("result" in m for m in pair.link.messages)
+
+
+def test_a_question_withdrawn_before_anybody_saw_it_is_never_seen() -> None:
+    pair = Pair()
+    pair.child_asks(3)
+
+    pair.child_says({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 3}})
+
+    assert got(pair.exchange.listen()) == []
+
+
+def test_a_question_without_a_client_is_refused_in_time() -> None:
+    pair = Pair(server_request_timeout_seconds=50.0)
+    pair.child_asks(3)
+
+    pair.exchange.check(pair.now + 49)
+    assert pair.link.messages == []
+    pair.exchange.check(pair.now + 51)
+
+    assert pair.last_sent["id"] == 3
+    assert pair.last_sent["error"]["code"] == -32603
+    assert got(pair.exchange.listen()) == []
+
+
+def test_a_question_whose_client_has_left_is_refused_in_time_but_can_be_answered_until_then() -> None:
+    pair = Pair(server_request_timeout_seconds=50.0)
+    stream = pair.call(0)
+    pair.child_asks(3)
+    pair.child_asks(4)
+    first, _ = got(stream)
+
+    pair.exchange.disconnected(stream)
+    pair.answers(first["id"], {"late": True})
+    pair.exchange.check(pair.now + 51)
+
+    assert [(m["id"], "result" in m) for m in pair.link.messages[1:]] == [(3, True), (4, False)]
+
+
+def test_a_question_that_was_not_sent_when_its_client_left_goes_to_the_next() -> None:
+    pair = Pair()
+    stream = pair.call(0)
+    pair.child_asks(3)
+
+    pair.exchange.disconnected(stream)
+    later = pair.exchange.listen()
+
+    assert [m["method"] for m in got(later)] == ["sampling/createMessage"]
+
+
+def test_pings_are_answered_when_no_client_is_there_and_passed_on_when_one_is() -> None:
+    pair = Pair()
+    pair.child_asks(1, "ping")
+    assert pair.last_sent == {"jsonrpc": "2.0", "id": 1, "result": {}}
+
+    listen = pair.exchange.listen()
+    pair.child_asks(2, "ping")
+
+    assert [m["method"] for m in got(listen)] == ["ping"]
+
+
+def test_a_child_that_never_stops_asking_is_refused() -> None:
+    pair = Pair(waiting_messages=10 * MAX_OPEN_ASKS)
+    for number in range(MAX_OPEN_ASKS + 1):
+        pair.child_asks(number)
+
+    assert [m["id"] for m in pair.link.messages] == [MAX_OPEN_ASKS]
+
+
+# ---- which stream
+
+
+def test_a_question_goes_to_the_only_call_although_somebody_listens() -> None:
+    pair = Pair()
+    listen, call = pair.exchange.listen(), pair.call(1)
+
+    pair.child_asks(1)
+    pair.child_says(LOG)
+
+    assert (len(got(call)), len(got(listen))) == (2, 0)
+
+
+def test_with_several_calls_a_question_goes_to_the_listener_else_to_the_newest_call() -> None:
+    pair = Pair()
+    first, second = pair.call(1), pair.call(2)
+
+    pair.child_asks(1)
+    listen = pair.exchange.listen()
+    pair.child_asks(2)
+
+    assert [len(got(stream)) for stream in (first, second, listen)] == [0, 1, 1]
+
+
+def test_a_call_whose_client_has_left_gets_nothing() -> None:
+    pair = Pair()
+    gone, there = pair.call(1), pair.call(2)
+    pair.exchange.disconnected(gone)
+
+    pair.child_asks(1)
+
+    assert (len(got(gone)), len(got(there))) == (0, 1)
+
+
+def test_changes_go_to_the_newest_listener_only() -> None:
+    pair = Pair()
+    call, old, new = pair.call(1), pair.exchange.listen(), pair.exchange.listen()
+
+    pair.child_says(LIST_CHANGED, {"jsonrpc": "2.0", "method": "notifications/made_up"})
+
+    assert [len(got(stream)) for stream in (call, old, new)] == [0, 0, 2]
+
+
+def test_changes_go_to_a_call_only_while_nobody_has_ever_listened() -> None:
+    """DECISIONS: list changes on a call's stream for clients that never listen."""
+    pair = Pair()
+    call = pair.call(1)
+    pair.child_says(LIST_CHANGED)
+    assert len(got(call)) == 1
+
+    pair.exchange.disconnected(pair.exchange.listen())
+    pair.child_says(LIST_CHANGED)
+    assert got(call) == []
+
+    assert len(got(pair.exchange.listen())) == 1
+
+
+def test_what_nobody_hears_waits_in_order_and_the_oldest_makes_room() -> None:
+    pair = Pair(waiting_messages=3)
+    for number in range(5):
+        pair.child_says({"jsonrpc": "2.0", "method": "notifications/made_up", "params": {"n": number}})
+
+    assert [m["params"]["n"] for m in got(pair.exchange.listen())] == [2, 3, 4]
+    assert pair.counts.snapshot() == {"dropped.waiting_room_full": 2}
+
+
+def test_what_waits_is_bounded_in_bytes() -> None:
+    pair = Pair(waiting_size_bytes=1000)
+    for number in range(5):
+        pair.child_says({"jsonrpc": "2.0", "method": "x", "params": {"n": number, "pad": "x" * 400}})
+
+    assert [m["params"]["n"] for m in got(pair.exchange.listen())] == [3, 4]
+
+
+def test_a_question_that_makes_room_is_refused() -> None:
+    pair = Pair(waiting_messages=1)
+    pair.child_asks(1)
+    pair.child_asks(2)
+
+    assert [(m["id"], m["error"]["code"]) for m in pair.link.messages] == [(1, -32603)]
+
+
+def test_nothing_goes_to_a_session_that_no_client_knows_yet() -> None:
+    pair = Pair()
+    pair.exchange._is_open_to_client = False
+    initialize = pair.call(0, "initialize")
+
+    pair.child_says(LOG)
+    pair.child_asks(1)
+    assert got(initialize) == []
+    pair.child_answers(pair.link.messages[0]["id"])
+    pair.exchange.open_to_client()
+
+    assert len(got(pair.exchange.listen())) == 2
+
+
+def test_one_listener_too_many_is_refused_and_a_place_is_free_when_one_leaves() -> None:
+    pair = Pair(max_get_streams=2)
+    first = pair.exchange.listen()
+    pair.exchange.listen()
+
+    with pytest.raises(TooManyStreams):
+        pair.exchange.listen()
+    pair.exchange.disconnected(first)
+    pair.exchange.listen()
+
+
+# ---- what takes too long, and what is broken
+
+
+def test_a_call_that_is_quiet_too_long_is_answered_and_the_child_told() -> None:
+    pair = Pair(call_timeout_seconds=5.0)
+    stream = pair.call(1)
+    child_id = pair.last_sent["id"]
+
+    pair.exchange.check(pair.now + 4.9)
+    assert pair.exchange.calls_in_flight == 1
+    pair.exchange.check(pair.now + 5.1)
+
+    assert isinstance(failure(stream), CallTimedOut)
+    assert pair.last_sent["method"] == "notifications/cancelled"
+    assert pair.last_sent["params"]["requestId"] == child_id
+
+
+def test_progress_does_not_move_the_absolute_limit() -> None:
+    pair = Pair(call_timeout_total_seconds=5.0)
+    stream = pair.call(1, params={"_meta": {"progressToken": 1}})
+    pair.now += 4
+    pair.child_says(
+        {"jsonrpc": "2.0", "method": "notifications/progress", "params": {"progressToken": 1, "progress": 1}}
+    )
+    got(stream)
+
+    pair.exchange.check(pair.now + 1.1)
+
+    assert isinstance(failure(stream), CallTimedOut)
+
+
+def test_a_child_that_does_not_read_fails_its_calls() -> None:
+    pair = Pair(stdin_stall_timeout_seconds=30.0)
+    stream = pair.call(1)
+    pair.link.stuck = 31.0
+
+    pair.exchange.check(pair.now)
+
+    assert isinstance(failure(stream), ChildNotReading)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"jsonrpc":"2.0","id":%d,"result":{"half":',
+        b'{"jsonrpc":"2.0","id": %d,"result":"\xff"}',
+        b'{"id":%d,"result":{}}',
+        b'{"jsonrpc":"2.0","id":%d,"result":{},"error":{}}',
+        b'{"result":{"text":"' + b"x" * 20000 + b'"},"jsonrpc":"2.0","id":%d',
+    ],
+)
+def test_a_broken_answer_fails_its_call_instead_of_leaving_it_waiting(line: bytes) -> None:
+    pair = Pair()
+    stream, other = pair.call(1), pair.call(2)
+
+    pair.child_says(line % pair.link.messages[0]["id"])
+
+    assert isinstance(failure(stream), AnswerUnusable)
+    assert got(other) == []
+
+
+@pytest.mark.parametrize("line", [b'{"level":"info","id":%d,"msg":"served"}', b"id %d done", b'"id":%d', b"\xff\xfe"])
+def test_noise_costs_no_call_anything(line: bytes) -> None:
+    pair = Pair()
+    stream = pair.call(1)
+
+    pair.child_says(line % pair.last_sent["id"] if b"%d" in line else line)
+
+    assert got(stream) == []
+    assert sum(pair.counts.snapshot().values()) == 1
+
+
+def test_the_end_answers_every_call_and_ends_every_stream() -> None:
+    pair = Pair()
+    call, listen = pair.call(1), pair.exchange.listen()
+
+    pair.exchange.fail_all(SessionEnded())
+
+    assert isinstance(failure(call), SessionEnded)
+    assert listen.has_ended
+    assert pair.exchange.calls_in_flight == 0
+
+
+# ---- slow readers
+
+
+def big(number: int) -> Json:
+    return {"jsonrpc": "2.0", "method": "notifications/message", "params": {"data": "x" * 600, "n": number}}
+
+
+def test_the_child_waits_for_a_slow_reader_while_nobody_else_needs_it() -> None:
+    pair = Pair(stream_backlog_bytes=1000)
+    stream = pair.call(1)
+
+    pair.child_says(big(1))
+    assert not pair.link.paused
+    pair.child_says(big(2))
+    assert pair.link.paused
+    assert [m["params"]["n"] for m in got(stream)] == [1, 2]
+
+    assert not pair.link.paused
+
+
+def test_a_slow_reader_is_not_waited_for_longer_than_its_time() -> None:
+    pair = Pair(stream_backlog_bytes=1000, slow_reader_timeout_seconds=30.0)
+    stream = pair.call(1)
+    pair.child_says(big(1), big(2))
+
+    pair.exchange.check(pair.now + 29)
+    assert stream.is_live
+    pair.exchange.check(pair.now + 31)
+
+    assert not stream.is_live
+    assert not pair.link.paused
+    assert pair.exchange.calls_in_flight == 1
+
+
+@pytest.mark.parametrize("who", ["a call before", "a call after", "an unfinished write"])
+def test_a_slow_reader_is_cut_off_when_somebody_else_needs_the_child(who: str) -> None:
+    pair = Pair(stream_backlog_bytes=1000)
+    if who == "a call before":
+        pair.exchange.listen()
+        pair.call(1)
+        slow = pair.exchange.listen()
+        pair.child_says(*({**LIST_CHANGED, "params": {"pad": "x" * 600}} for _ in range(2)))
+    else:
+        slow = pair.call(1)
+        pair.link.pending = 1 if who == "an unfinished write" else 0
+        pair.child_says(big(1), big(2))
+    if who == "a call after":
+        assert slow.is_live
+        pair.call(2)
+
+    assert not slow.is_live
+    assert not pair.link.paused
+    assert pair.counts.snapshot()["cut.slow_reader"] == 1
+
+
+def test_the_tables_are_empty_when_all_is_answered() -> None:
+    pair = Pair()
+    for number in range(100):
+        stream = pair.call(number, params={"_meta": {"progressToken": number}})
+        pair.child_asks(number)
+        pair.answers(got(stream)[0]["id"], {})
+        pair.child_answers(pair.link.messages[2 * number]["id"])
+
+    exchange = pair.exchange
+    assert (exchange._calls, exchange._child_ids, exchange._by_token, len(exchange._asks)) == ({}, {}, {}, 0)
+
+
+def test_a_raw_id_is_given_back_byte_for_byte() -> None:
+    pair = Pair()
+    stream = pair.exchange.new_stream(calls=1)
+    message = parse_client_message(rb'{"jsonrpc":"2.0","id":"\u0041\ud800","method":"ping"}')
+    assert isinstance(message, Request)
+
+    pair.exchange.begin(message, stream)
+    pair.child_answers(pair.last_sent["id"])
+
+    (answer,) = stream.take()
+    assert isinstance(answer, bytes)
+    assert rb'"id":"\u0041\ud800"' in answer
+    assert isinstance(message.raw_id, Raw)
