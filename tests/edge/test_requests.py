@@ -1,0 +1,141 @@
+"""What is read from the head and the body of an HTTP request, and what is refused."""
+
+from typing import Any
+
+import pytest
+
+from proxy.edge.requests import (
+    ClientGone,
+    check_get_headers,
+    check_post_headers,
+    check_version,
+    read_body,
+    read_headers,
+)
+from proxy.errors import BodyTooLarge, NotAcceptable, NotJsonRpc, UnsupportedMediaType, VersionUnsupported
+
+BOTH = b"application/json, text/event-stream"
+
+
+@pytest.mark.parametrize(
+    "accept",
+    [
+        BOTH,
+        b"text/event-stream,application/json",
+        b"Application/JSON; q=0.9, TEXT/event-stream;q=0.1",
+        b"*/*",
+        b"application/*, text/*",
+        b"text/html, */*;q=0.8",
+        None,
+    ],
+)
+def test_an_accept_that_matches_both_types_is_served(accept: bytes | None) -> None:
+    headers = {b"content-type": b"application/json"}
+    check_post_headers(headers | ({b"accept": accept} if accept is not None else {}))
+
+
+@pytest.mark.parametrize(
+    "accept",
+    [
+        b"application/json",
+        b"text/event-stream",
+        b"",
+        b"text/html",
+        b"application/json, text/event-stream;q=0",
+        b"text/*",
+    ],
+)
+def test_an_accept_that_lacks_one_of_the_types_is_refused(accept: bytes) -> None:
+    with pytest.raises(NotAcceptable):
+        check_post_headers({b"content-type": b"application/json", b"accept": accept})
+
+
+@pytest.mark.parametrize("content_type", [b"application/json", b"APPLICATION/json ; charset=utf-8"])
+def test_json_is_json_in_any_case_and_with_parameters(content_type: bytes) -> None:
+    check_post_headers({b"content-type": content_type, b"accept": BOTH})
+
+
+@pytest.mark.parametrize("content_type", [None, b"", b"text/plain", b"application/jsonx", b"application/json-rpc"])
+def test_a_body_that_is_not_said_to_be_json_is_refused(content_type: bytes | None) -> None:
+    with pytest.raises(UnsupportedMediaType):
+        check_post_headers({b"content-type": content_type} if content_type is not None else {})
+
+
+@pytest.mark.parametrize("accept", [b"text/event-stream", b"*/*", b"text/*", None])
+def test_a_get_needs_a_client_that_reads_events(accept: bytes | None) -> None:
+    check_get_headers({b"accept": accept} if accept is not None else {})
+
+    with pytest.raises(NotAcceptable):
+        check_get_headers({b"accept": b"application/json"})
+
+
+@pytest.mark.parametrize("version", [None, b"2024-11-05", b"2025-03-26", b"2025-06-18", b"2025-11-25"])
+def test_the_revisions_that_we_speak_are_served(version: bytes | None) -> None:
+    check_version({b"mcp-protocol-version": version} if version is not None else {})
+
+
+@pytest.mark.parametrize("version", [b"2026-07-28", b"2099-01-01", b"2000-01-01", b"", b"invalid", b"\xff"])
+def test_other_revisions_are_refused_naming_ours(version: bytes) -> None:
+    """Spec: 2025-11-25 basic/transports, Protocol Version Header. HL-28."""
+    with pytest.raises(VersionUnsupported, match="2025-11-25"):
+        check_version({b"mcp-protocol-version": version})
+
+
+@pytest.mark.parametrize("name", [b"mcp-session-id", b"mcp-protocol-version", b"content-type"])
+def test_a_header_we_act_on_must_not_stand_there_twice(name: bytes) -> None:
+    with pytest.raises(NotJsonRpc, match=name.decode()):
+        read_headers({"headers": [(name, b"a"), (b"x", b"y"), (name, b"b")]})
+
+
+def test_an_accept_in_two_lines_is_one_list() -> None:
+    headers = read_headers({"headers": [(b"accept", b"application/json"), (b"accept", b"text/event-stream")]})
+
+    check_post_headers({**headers, b"content-type": b"application/json"})
+
+
+class Parts:
+    """An ASGI `receive` that gives a body in parts, and counts what was asked for."""
+
+    def __init__(self, *parts: bytes, disconnect: bool = False) -> None:
+        self._messages: list[dict[str, Any]] = [
+            {"type": "http.request", "body": part, "more_body": index < len(parts) - 1 or disconnect}
+            for index, part in enumerate(parts)
+        ]
+        if disconnect:
+            self._messages.append({"type": "http.disconnect"})
+        self.taken = 0
+
+    async def __call__(self) -> dict[str, Any]:
+        self.taken += 1
+        return self._messages.pop(0)
+
+
+@pytest.mark.parametrize("parts", [[b"0123456789"], [b"01234", b"56789"], [b"", b"0123456789", b""]])
+async def test_a_body_of_just_the_limit_is_read(parts: list[bytes]) -> None:
+    assert await read_body(Parts(*parts), {}, max_bytes=10) == b"0123456789"
+
+
+@pytest.mark.parametrize("parts", [[b"01234567890"], [b"0123456789", b"0", b"x"], [b"01234567890", b"x"]])
+async def test_a_body_over_the_limit_is_refused_while_it_arrives(parts: list[bytes]) -> None:
+    receive = Parts(*parts)
+
+    with pytest.raises(BodyTooLarge):
+        await read_body(receive, {b"content-length": b"5"}, max_bytes=10)
+
+    assert receive.taken <= 2
+
+
+@pytest.mark.parametrize("length", [b"11", b"99999999999999999999999999"])
+async def test_a_body_that_is_said_to_be_too_large_is_not_read(length: bytes) -> None:
+    receive = Parts(b"x")
+
+    with pytest.raises(BodyTooLarge):
+        await read_body(receive, {b"content-length": length}, max_bytes=10)
+
+    assert receive.taken == 0
+
+
+@pytest.mark.parametrize("parts", [[], [b"01"]])
+async def test_a_client_that_leaves_in_mid_body_is_noticed(parts: list[bytes]) -> None:
+    with pytest.raises(ClientGone):
+        await read_body(Parts(*parts, disconnect=True), {}, max_bytes=10)
