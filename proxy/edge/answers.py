@@ -33,6 +33,7 @@ class Refusal(NamedTuple):
 _FULL = Refusal(503, INTERNAL_ERROR, ((b"retry-after", RETRY_AFTER_SECONDS),))
 
 REFUSALS: dict[type[ProxyError], Refusal] = {
+    ProxyError: Refusal(500, INTERNAL_ERROR),
     errors.NotJson: Refusal(400, PARSE_ERROR),
     errors.NotJsonRpc: Refusal(400, INVALID_REQUEST),
     errors.TooDeep: Refusal(400, INVALID_REQUEST),

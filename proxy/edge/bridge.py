@@ -15,10 +15,12 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from proxy.child.spec import ChildSpec, child_environment
+from proxy.edge.answers import error_body
 from proxy.edge.endpoint import EdgeLimits, McpEndpoint
 from proxy.edge.health import Health
 from proxy.edge.middleware.origin import OriginGuard, is_loopback_name
 from proxy.edge.presence import Presence
+from proxy.errors import ProxyError
 from proxy.observe import Counts
 from proxy.sessions.limits import SessionLimits
 from proxy.sessions.manager import SessionManager
@@ -70,6 +72,7 @@ class Bridge:
             raise RuntimeError("this bridge is already running")
         async with self.manager.run(), anyio.create_task_group() as tasks:
             self._presence.started(tasks)
+            tasks.start_soon(self._end_listens_on_shutdown)
             self._is_running = True
             try:
                 yield
@@ -87,6 +90,11 @@ class Bridge:
         settings = self.settings
         ladder_seconds = settings.stdin_grace_seconds + settings.term_grace_seconds
         await self.manager.drain(max(0.0, settings.drain_timeout_seconds - ladder_seconds))
+
+    async def _end_listens_on_shutdown(self) -> None:
+        """The server around us is about to stop and waits for open responses: those without a call end at once."""
+        await self._shutdown.wait()
+        self.manager.end_listens()
 
     def _build(self, is_daemon: bool) -> ASGIApp:
         settings = self.settings
@@ -110,7 +118,7 @@ class Bridge:
                 Route("/readyz", health.ready, methods=["GET"]),
             ],
             # JSON, also under /.well-known: clients that look for OAuth metadata parse what they get.
-            exception_handlers={HTTPException: _plain_error},
+            exception_handlers={HTTPException: _plain_error, Exception: _own_fault},
         )
         app.router.redirect_slashes = False
         return OriginGuard(
@@ -175,6 +183,7 @@ def _edge_limits(settings: Settings) -> EdgeLimits:
         ping_interval_seconds=settings.ping_interval_seconds,
         slow_reader_timeout_seconds=settings.slow_reader_timeout_seconds,
         start_timeout_seconds=settings.start_timeout_seconds,
+        drain_timeout_seconds=settings.drain_timeout_seconds,
         stream_backlog_bytes=settings.stream_backlog_bytes,
         newest_version=settings.protocol_version,
     )
@@ -183,3 +192,8 @@ def _edge_limits(settings: Settings) -> EdgeLimits:
 async def _plain_error(_: Request, exc: Exception) -> Response:
     assert isinstance(exc, HTTPException)  # registered for nothing else
     return JSONResponse({"error": exc.detail}, exc.status_code, headers=exc.headers)
+
+
+async def _own_fault(_: Request, __: Exception) -> Response:
+    """A bug of ours. Starlette logs the exception; the client is told nothing of it."""
+    return Response(error_body(ProxyError(), None), 500, media_type="application/json")

@@ -69,6 +69,7 @@ class EdgeLimits:
     ping_interval_seconds: float = 15.0
     slow_reader_timeout_seconds: float = 30.0
     start_timeout_seconds: float = 60.0
+    drain_timeout_seconds: float = 10.0
     stream_backlog_bytes: int = 8 * 1024 * 1024
     newest_version: str | None = None
 
@@ -182,11 +183,15 @@ class McpEndpoint:
             raise Draining
         session.exchange.check_new_ids(requests)
         stream = session.exchange.new_stream(calls=len(requests))
-        for message in messages:
-            if isinstance(message, Request):
-                await session.begin([message], stream)
-            else:
-                await self._tell(session, message)
+        try:
+            for message in messages:
+                if isinstance(message, Request):
+                    await session.begin([message], stream)
+                else:
+                    await self._tell(session, message)
+        except ProxyError:
+            session.exchange.disconnected(stream)  # the error answers for all; those that were sent have no stream
+            raise
         if requests:
             await self._respond(session, stream, scope, receive, send, batch_size=len(requests))
         else:
@@ -247,8 +252,9 @@ class McpEndpoint:
         *,
         opening: bytes = b"",
     ) -> None:
+        is_complete = False
         try:
-            await send_stream(
+            is_complete = await send_stream(
                 scope,
                 receive,
                 send,
@@ -256,10 +262,12 @@ class McpEndpoint:
                 opening=opening,
                 ping_seconds=self._limits.ping_interval_seconds,
                 send_timeout_seconds=self._limits.slow_reader_timeout_seconds,
+                shutdown_grace_seconds=self._limits.drain_timeout_seconds,
                 shutdown=self._shutdown,
             )
         finally:
-            session.exchange.disconnected(stream)
+            if not is_complete:
+                session.exchange.disconnected(stream)
 
     # ---- initialize
 
@@ -281,6 +289,8 @@ class McpEndpoint:
                 await self._hold(session, stream, receive, None)
                 await self._send_initialize_result(session, stream, request.raw_id, send)
                 return
+            if session is not None:
+                session.start_failed = True
             raise ChildStartTimedOut
         finally:
             if session is not None:

@@ -52,6 +52,7 @@ async def send_stream(
     opening: bytes = b"",
     ping_seconds: float,
     send_timeout_seconds: float,
+    shutdown_grace_seconds: float,
     shutdown: anyio.Event,
 ) -> bool:
     """Answer the HTTP request with a stream; waits until the stream has ended or the client is gone.
@@ -67,7 +68,7 @@ async def send_stream(
         ping=ping_seconds,
         send_timeout=send_timeout_seconds,
         shutdown_event=shutdown,
-        shutdown_grace_period=send_timeout_seconds,
+        shutdown_grace_period=shutdown_grace_seconds,
     )
     try:
         await response(scope, receive, send)

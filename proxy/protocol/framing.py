@@ -77,6 +77,8 @@ class LineDecoder:
             self._buffer = self._buffer[:EDGE_BYTES]
             self._buffer += part[: EDGE_BYTES - len(self._buffer)]
             self._tail = kept
+        elif len(self._buffer) < EDGE_BYTES:  # only under a limit that is smaller than an edge
+            self._buffer += part[: EDGE_BYTES - len(self._buffer)]
         self._tail = part[-EDGE_BYTES:] if len(part) >= EDGE_BYTES else (self._tail + part)[-EDGE_BYTES:]
 
     def _take(self) -> bytes | OversizedLine:

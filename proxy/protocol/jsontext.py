@@ -24,7 +24,7 @@ _decode_array = msgspec.json.Decoder(list[Raw]).decode
 
 # An escaped surrogate, with the even run of backslashes before it.
 _SURROGATE = re.compile(rb"(?<!\\)((?:\\\\)*)\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
-_NAME = re.compile(rb'"(?:[^"\\]|\\.)*"')
+_NAME = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"')
 _SPACE = re.compile(rb"[ \t\r\n]*")
 _NOT_STRUCTURE = bytes(set(range(256)) - set(b'[]{}"'))
 _STRING = re.compile(rb'"[^"]*"')
@@ -47,6 +47,8 @@ def parse_members(data: bytes) -> Members:
         raise NotJsonRpc from exc
     except msgspec.DecodeError as exc:
         members = _parse_masked(data, exc)
+    except UnicodeDecodeError as exc:  # in a name; inside a value only check_utf8 sees it
+        raise NotJson from exc
     except RecursionError as exc:
         raise TooDeep from exc
     check_utf8(data)
@@ -60,7 +62,7 @@ def parse_array(data: bytes) -> list[bytes]:
     except msgspec.ValidationError as exc:
         raise NotJsonRpc from exc
     except msgspec.DecodeError as exc:
-        raise NotJson from exc
+        elements = _parse_masked_array(data, exc)
     except RecursionError as exc:
         raise TooDeep from exc
     check_utf8(data)
@@ -120,7 +122,7 @@ def _parse_masked(data: bytes, cause: msgspec.DecodeError) -> Members:
         members = _decode_members(masked)
     except msgspec.ValidationError as exc:
         raise NotJsonRpc from exc
-    except msgspec.DecodeError as exc:
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise NotJson from exc
     except RecursionError as exc:
         raise TooDeep from exc
@@ -130,6 +132,28 @@ def _parse_masked(data: bytes, cause: msgspec.DecodeError) -> Members:
             raise NotJsonRpc
         found[name] = Raw(data[start:end])
     return found
+
+
+def _parse_masked_array(data: bytes, cause: msgspec.DecodeError) -> list[bytes]:
+    """The same for an array: its elements have the lengths of the masked ones."""
+    masked = _SURROGATE.sub(rb"\g<1>\\u0061", data)
+    if masked == data:
+        raise NotJson from cause
+    try:
+        lengths = [len(bytes(element)) for element in _decode_array(masked)]
+    except msgspec.ValidationError as exc:
+        raise NotJsonRpc from exc
+    except msgspec.DecodeError as exc:
+        raise NotJson from exc
+    except RecursionError as exc:
+        raise TooDeep from exc
+    elements: list[bytes] = []
+    at = _skip_space(data, 0) + 1
+    for length in lengths:
+        start = _skip_space(data, at)
+        elements.append(data[start : start + length])
+        at = _skip_space(data, start + length) + 1
+    return elements
 
 
 def _spans(data: bytes, members: Members) -> list[tuple[str, int, int, int]]:

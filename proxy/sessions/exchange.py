@@ -200,7 +200,12 @@ class Exchange:
         """Answer every open call with this error and end every stream."""
         for call in list(self._calls.values()):
             self._fail(call, error)
-        for stream in self._listens:
+        self.end_listens()
+
+    def end_listens(self) -> None:
+        """End every GET stream."""
+        listens, self._listens = self._listens, []
+        for stream in listens:
             stream.end()
 
     def check(self, now: float) -> None:
@@ -237,6 +242,8 @@ class Exchange:
             self._counts.add("dropped.answer_to_no_call")  # late after a cancellation, or of no known id
             return
         self._close(call)
+        if not call.stream.is_live:
+            self._counts.add("dropped.client_gone")
         call.stream.put_answer(response.encode(raw_id=call.request.raw_id))
 
     def _asked(self, request: Request) -> None:
@@ -263,7 +270,12 @@ class Exchange:
             self._counts.add("dropped.progress_of_no_call")
             return
         call.moved_at = self._clock()
-        call.stream.put(message)
+        self._put(call.stream, message)
+
+    def _put(self, stream: Stream, message: bytes) -> None:
+        if not stream.is_live:
+            self._counts.add("dropped.client_gone")
+        stream.put(message)
 
     def _withdrawn(self, notification: Notification) -> None:
         """The child needs no answer to a request of its own any more."""
@@ -273,7 +285,7 @@ class Exchange:
             return
         self._asks.close(ask)
         if not self._waiting.remove_ask(ask.ask_id) and ask.stream is not None:
-            ask.stream.put(notification.encode_about(ask.ask_id))
+            self._put(ask.stream, notification.encode_about(ask.ask_id))
 
     def _bad_line(self, line: BadLine) -> None:
         self._counts.add(f"bad_line.{line.reason}")

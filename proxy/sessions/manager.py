@@ -238,6 +238,11 @@ class SessionManager:
         session.end(reason)
         self._forget(session)
 
+    def end_listens(self) -> None:
+        """End the GET streams of every session; calls go on."""
+        for session in self._sessions.values():
+            session.exchange.end_listens()
+
     def end_all(self, reason: str) -> None:
         """End every session; open calls get the error of a shutdown."""
         for session in (*self._sessions.values(), *self._unpublished):

@@ -1,0 +1,76 @@
+"""How does the daemon log?
+
+On stderr, a line for each event: a constant message, and fields. What a client or a child wrote can't forge a line.
+"""
+
+import json
+import logging
+import sys
+import time
+from typing import Any
+
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
+_CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), 127, *range(128, 160))} | {
+    10: "\\n",
+    13: "\\r",
+    9: "\\t",
+    0x2028: "\\u2028",
+    0x2029: "\\u2029",
+}
+
+
+def configure(level: str, form: str) -> None:
+    """Send everything that is logged to stderr.
+
+    Args:
+        level: `debug`, `info`, `warning` or `error`.
+        form: `text` or `json`.
+    """
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    # sse_starlette logs payloads at DEBUG; uvicorn tells at INFO what we tell ourselves.
+    for name in ("sse_starlette", "uvicorn", "asyncio"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _fields(record: logging.LogRecord) -> dict[str, Any]:
+    return {name: value for name, value in vars(record).items() if name not in _STANDARD}
+
+
+def _timestamp(record: logging.LogRecord) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z"
+
+
+class TextFormatter(logging.Formatter):
+    """`2026-11-21T10:00:00.123Z INFO proxy.sessions session opened session=ab12cd34 pid=123`"""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line; a traceback follows, indented, if there is one."""
+        fields = "".join(f" {name}={value}" for name, value in _fields(record).items())
+        text = f"{_timestamp(record)} {record.levelname} {record.name} {record.getMessage()}{fields}"
+        line = text.translate(_CONTROL)
+        if record.exc_info:
+            line += "".join(
+                f"\n  {row.translate(_CONTROL)}" for row in self.formatException(record.exc_info).splitlines()
+            )
+        return line
+
+
+class JsonFormatter(logging.Formatter):
+    """One object a line: `ts`, `level`, `logger`, `message`, and every field."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line; a traceback is the field `exception`."""
+        entry: dict[str, Any] = {
+            "ts": _timestamp(record),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **_fields(record),
+        }
+        if record.exc_info:
+            entry["exception"] = self.formatException(record.exc_info)
+        return json.dumps(entry, default=str)

@@ -1,0 +1,266 @@
+"""What can be configured, in which unit, within which bounds?"""
+
+import re
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from proxy.units import parse_duration, parse_optional_duration, parse_size
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a value looks like, for the one who wrote another."""
+
+    noun: str
+
+
+Seconds = Annotated[float, BeforeValidator(parse_duration), Shape("a duration such as 30, 30s, 5m or 2h")]
+OptionalSeconds = Annotated[
+    Annotated[float, Field(gt=0, allow_inf_nan=False)] | None,
+    BeforeValidator(parse_optional_duration),
+    Shape("a duration such as 30, 30s, 5m or 2h, more than 0s, or none"),
+]
+Bytes = Annotated[int, BeforeValidator(parse_size), Shape("a size such as 65536, 64KiB or 16MiB")]
+Count = Annotated[int, Shape("a whole number")]
+Name = Annotated[str, Shape("letters, digits, '.', '_' and '-'")]
+Words = Annotated[tuple[str, ...], Shape("a list")]
+
+LegacyVersion = Literal["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25", "2026-07-28"]
+
+MIB = 1 << 20
+
+
+class Settings(BaseSettings):
+    """Everything an operator can change.
+
+    `Settings(...)` reads nothing but its arguments; `Settings.load` reads flags and variables. The flag of a field is
+    its name without the unit: `idle_timeout_seconds` is `--idle-timeout` and `MCP_PROXY_IDLE_TIMEOUT`.
+    """
+
+    model_config = SettingsConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True, validate_default=True
+    )
+
+    # ---- the server
+
+    command: str | None = None
+    """The stdio server to run, quoted as in a shell; no shell is involved."""
+
+    argv: tuple[str, ...] = ()
+    """The same as separate words: what stands behind `--`."""
+
+    demo: bool = False
+    """Run the bundled demo server."""
+
+    server_name: Name = "default"
+    """Name of the server; it is served at /servers/NAME/mcp, too."""
+
+    cwd: Path | None = None
+    """Folder in which the server runs; ours if not given."""
+
+    env: dict[str, str] = Field(default_factory=dict, repr=False)
+    """NAME=VALUE for the server's environment; repeat it."""
+
+    pass_env: Words = ()
+    """Name or pattern of variables that the server gets from our environment, beside a short list; repeat it."""
+
+    protocol_version: LegacyVersion | None = None
+    """Newest revision offered to clients; the newest that the server speaks if not given."""
+
+    # ---- the listener
+
+    host: str = "127.0.0.1"
+    """Address to listen on. On any other than loopback put something in front that authenticates."""
+
+    port: Annotated[Count, Field(ge=0, le=65535)] = 3000
+    """Port to listen on; 0 takes a free one."""
+
+    path: str = "/mcp"
+    """Where the server is served."""
+
+    allowed_origin: Words = ()
+    """Origin of web pages that may call, beside those of this machine; `*` is any; repeat it."""
+
+    allowed_host: Words = ()
+    """Host header that is right, beside loopback names on a loopback listener; `*` is any; repeat it."""
+
+    # ---- sessions
+
+    max_sessions: Annotated[Count, Field(ge=1, le=100_000)] = 256
+    """Open sessions, each with a child. A runaway backstop, not a capacity plan."""
+
+    max_children: Annotated[Count, Field(ge=1, le=100_000)] = 256
+    """Processes, those included that are being ended."""
+
+    idle_timeout_seconds: OptionalSeconds = 1800.0
+    """A session without a connection ends. Most clients never say goodbye."""
+
+    unused_timeout_seconds: OptionalSeconds = 60.0
+    """A session in which nothing follows initialize ends: health checks leave such behind."""
+
+    session_age_seconds: OptionalSeconds = None
+    """A session ends at this age, whatever goes on in it."""
+
+    place_timeout_seconds: Annotated[Seconds, Field(ge=0, le=600)] = 10.0
+    """Wait for a free place before 503. Shorter than clients wait for an answer."""
+
+    # ---- calls
+
+    call_timeout_seconds: OptionalSeconds = None
+    """A call without progress for this long gets 504. None: some tools take an hour."""
+
+    call_timeout_total_seconds: OptionalSeconds = None
+    """A call that takes this long gets 504, progress or not."""
+
+    commit_after_seconds: Annotated[Seconds, Field(ge=0.01, le=3600)] = 5.0
+    """A silent call is answered with a stream after this, so that nothing on the way gives up."""
+
+    max_calls_per_child: Annotated[Count, Field(ge=1, le=100_000)] = 128
+    """Calls in flight in one child; more wait for a place."""
+
+    server_request_timeout_seconds: Annotated[Seconds, Field(gt=0, le=86_400)] = 50.0
+    """A question of the server waits this long for a client. Less than the 60 s after which SDK servers give up."""
+
+    # ---- children
+
+    start_timeout_seconds: Annotated[Seconds, Field(gt=0, le=3600)] = 60.0
+    """From the start of a child to its first answer. A cold npx or uvx takes 20 s."""
+
+    stdin_grace_seconds: Annotated[Seconds, Field(ge=0, le=60)] = 2.0
+    """Wait after closing a child's stdin before SIGTERM. As the SDK clients."""
+
+    term_grace_seconds: Annotated[Seconds, Field(ge=0, le=60)] = 2.0
+    """Wait after SIGTERM before SIGKILL. As the SDK clients."""
+
+    stdin_stall_timeout_seconds: Annotated[Seconds, Field(gt=0, le=3600)] = 30.0
+    """A child that does not read its stdin for this long fails its calls."""
+
+    max_line_bytes: Annotated[Bytes, Field(ge=1024, le=1 << 30)] = 64 * MIB
+    """Longest message of a child; a longer one fails its call."""
+
+    # ---- requests and streams
+
+    max_body_bytes: Annotated[Bytes, Field(ge=1024, le=1 << 30)] = 16 * MIB
+    """Largest body of a request."""
+
+    max_json_depth: Annotated[Count, Field(ge=8, le=800)] = 256
+    """Deepest nesting of a request. Far below what makes parsers fail."""
+
+    max_get_streams: Annotated[Count, Field(ge=1, le=1000)] = 4
+    """Streams that one session may open by GET."""
+
+    stream_backlog_bytes: Annotated[Bytes, Field(ge=64 * 1024, le=1 << 30)] = 8 * MIB
+    """What may wait for a slow reader behind the message being written."""
+
+    slow_reader_timeout_seconds: Annotated[Seconds, Field(gt=0, le=3600)] = 30.0
+    """A client that takes nothing for this long loses its stream."""
+
+    waiting_messages: Annotated[Count, Field(ge=1, le=100_000)] = 256
+    """Messages of a child that wait while no stream is open; the oldest make room."""
+
+    waiting_size_bytes: Annotated[Bytes, Field(ge=1024, le=1 << 30)] = 1 * MIB
+    """Size of those messages in all."""
+
+    ping_interval_seconds: Annotated[Seconds, Field(ge=0.1, le=3600)] = 15.0
+    """A comment on open streams, so that nothing on the way thinks them dead."""
+
+    dead_peer_timeout_seconds: Annotated[Seconds, Field(ge=1, le=3600)] = 45.0
+    """A client whose machine is gone is noticed. At least 15 s more than the slow reader's time."""
+
+    # ---- the daemon
+
+    drain_timeout_seconds: Annotated[Seconds, Field(ge=0, le=3600)] = 10.0
+    """What SIGTERM leaves to open calls, the end of the children included."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """What to log; payloads appear nowhere above debug."""
+
+    log_format: Literal["text", "json"] = "text"
+    """How to log, on stderr."""
+
+    @property
+    def server_argv(self) -> tuple[str, ...]:
+        """The server's command as separate words."""
+        if self.demo:
+            return (sys.executable, "-m", "proxy.demo")
+        return self.argv or tuple(shlex.split(self.command or ""))
+
+    @classmethod
+    def load(cls, argv: Sequence[str], environ: Mapping[str, str]) -> Self:
+        """Settings from flags (what stands behind `--` is the server's command) and variables.
+
+        Flags win over `MCP_PROXY_*`, these over the container names.
+
+        Raises:
+            SettingsError: If something is not allowed; says what, where it came from and what is.
+        """
+        from proxy.sources import load
+
+        return load(cls, argv, environ)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments only: two bridges in one process share no variables."""
+        return (init_settings,)
+
+    @field_validator("command")
+    @classmethod
+    def _command_is_quoted_right(cls, value: str | None) -> str | None:
+        if value is not None and not shlex.split(value):
+            raise ValueError("an empty command")
+        return value
+
+    @field_validator("server_name")
+    @classmethod
+    def _name_fits_into_a_path(cls, value: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", value) or value.strip(".") == "":
+            raise ValueError("not a name")
+        return value
+
+    @field_validator("path")
+    @classmethod
+    def _path_is_one(cls, value: str) -> str:
+        if not re.fullmatch(r"/[A-Za-z0-9._~/-]*", value) or "//" in value:
+            raise ValueError("a path begins with / and has letters, digits and . _ ~ - in it")
+        path = value.rstrip("/")
+        if path in ("/health", "/healthz", "/readyz", "/metrics", "/servers"):
+            raise ValueError("this path is taken")
+        return path or "/"
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        given = [name for name in ("command", "argv", "demo") if getattr(self, name)]
+        if not given:
+            raise ValueError(
+                'no server to run. Give one: --command "uvx mcp-server-fetch", or -- and its words, or --demo'
+            )
+        if len(given) > 1:
+            raise ValueError("only one of --command, words behind --, and --demo can be given")
+        if self.dead_peer_timeout_seconds < self.slow_reader_timeout_seconds + 15:
+            raise ValueError(
+                "--dead-peer-timeout must be at least 15s more than --slow-reader-timeout: "
+                "it ends clients that don't read, too"
+            )
+        return self
+
+
+class SettingsError(Exception):
+    """Settings that can't be; one line for each fault, for the operator."""
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        super().__init__("; ".join(faults))
+        self.faults = tuple(faults)

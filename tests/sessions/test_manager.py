@@ -1,0 +1,452 @@
+"""Which sessions exist, and that nothing of them is left: with real children that start in milliseconds."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from proxy.errors import ChildExited, ChildStartFailed, Draining, SessionEnded, SessionNotFound, TooManySessions
+from proxy.observe import Counts
+from proxy.protocol.messages import Request, parse_client_message
+from proxy.sessions import manager as manager_module
+from proxy.sessions.limits import SessionLimits
+from proxy.sessions.manager import SessionManager
+from proxy.sessions.session import Session
+from proxy.sessions.stream import Failure, Stream
+from tests.support.children import ECHO, is_alive, spec
+
+SILENT = "import sys\nsys.stdin.read()\n"
+STUBBORN = (
+    "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('x', flush=True)\ntime.sleep(60)\n"
+)
+
+
+@asynccontextmanager
+async def running_manager(
+    source: str = SILENT, *, spec_args: Any = None, **kwargs: Any
+) -> AsyncIterator[SessionManager]:
+    """A manager whose children run `source`; nothing may be left when it has ended."""
+    limits = {key: kwargs.pop(key) for key in list(kwargs) if key in SessionLimits.__slots__}
+    manager = SessionManager(
+        spec=spec(source, **(spec_args or {})),
+        limits=SessionLimits(**limits),
+        counts=Counts(),
+        max_sessions=kwargs.pop("max_sessions", 8),
+        max_children=kwargs.pop("max_children", 8),
+    )
+    fds = len(os.listdir("/proc/self/fd"))
+    async with manager.run():
+        yield manager
+    assert manager.child_count == 0
+    assert manager.session_count == 0
+    assert len(os.listdir("/proc/self/fd")) <= fds + 4  # the loop's own, opened once for its thread
+
+
+async def opened(manager: SessionManager) -> Session:
+    """A session as after an answered `initialize`."""
+    session = await manager.open()
+    manager.publish(session, "2025-11-25")
+    return session
+
+
+def request(request_id: int = 1) -> Request:
+    message = parse_client_message(b'{"jsonrpc":"2.0","id":%d,"method":"tools/list"}' % request_id)
+    assert isinstance(message, Request)
+    return message
+
+
+async def call(session: Session, request_id: int = 1) -> Stream:
+    stream = session.exchange.new_stream(calls=1)
+    await session.begin([request(request_id)], stream)
+    return stream
+
+
+async def no_children(manager: SessionManager) -> None:
+    with anyio.fail_after(10):
+        while manager.child_count:  # noqa: ASYNC110 (the manager tells nobody but its own end)
+            await anyio.sleep(0.01)
+
+
+async def test_a_session_is_found_by_its_id_until_it_ends() -> None:
+    async with running_manager() as manager:
+        session = await opened(manager)
+        assert manager.find(session.id) is session
+
+        manager.end(session, "test")
+
+        with pytest.raises(SessionNotFound):
+            manager.find(session.id)
+
+
+async def test_a_session_is_gone_before_its_stubborn_child_is() -> None:
+    async with running_manager(STUBBORN, spec_args={"stdin_grace_seconds": 0.2, "term_grace_seconds": 0.2}) as manager:
+        session = await opened(manager)
+        pid = session.pid
+        assert pid is not None
+
+        manager.end(session, "test")
+
+        assert manager.session_count == 0
+        assert is_alive(pid)
+        await no_children(manager)
+        assert not is_alive(pid)
+
+
+async def test_a_session_whose_initialize_is_not_answered_is_nobodys() -> None:
+    async with running_manager() as manager:
+        session = await manager.open()
+
+        with pytest.raises(SessionNotFound):
+            manager.find(session.id)
+        assert manager.session_count == 1
+
+
+async def test_ids_are_long_random_and_printable() -> None:
+    """Spec: 2025-11-25 basic/transports, Session Management 1. HL-22, HL-23."""
+    async with running_manager() as manager:
+        ids = {(await opened(manager)).id for _ in range(3)}
+
+    assert len(ids) == 3
+    assert all(len(each) >= 43 and all(0x21 <= ord(c) <= 0x7E for c in each) for each in ids)
+
+
+async def test_the_death_of_a_child_ends_its_session_and_answers_its_calls() -> None:
+    async with running_manager("import sys\nsys.stdin.readline()\nsys.exit(3)\n") as manager:
+        session = await opened(manager)
+        stream = await call(session)
+
+        with anyio.fail_after(5):
+            await stream.wait()
+
+        (item,) = stream.take()
+        assert isinstance(item, Failure)
+        assert isinstance(item.error, ChildExited)
+        assert "code 3" in str(item.error)
+        with pytest.raises(SessionNotFound):
+            manager.find(session.id)
+
+
+async def test_death_before_the_session_was_ready_is_a_failed_start() -> None:
+    async with running_manager("import sys\nsys.stdin.readline()\nsys.exit(3)\n") as manager:
+        session = await manager.open()
+        stream = await call(session)
+
+        with anyio.fail_after(5):
+            await stream.wait()
+
+        (item,) = stream.take()
+        assert isinstance(item, Failure)
+        assert isinstance(item.error, ChildStartFailed)
+        await no_children(manager)
+        assert manager.last_start_failed
+
+
+async def test_a_child_that_can_not_be_started_costs_no_place() -> None:
+    async with running_manager(max_sessions=1) as manager:
+        good = manager._spec
+        manager._spec = type(good)(argv=("/nonexistent",), env={})
+        for _ in range(3):
+            with pytest.raises(ChildStartFailed):
+                await manager.open()
+        assert manager.last_start_failed
+        manager._spec = good
+
+        await opened(manager)
+
+        assert manager.last_start_failed is False
+
+
+async def test_when_full_a_caller_waits_for_a_place() -> None:
+    async with running_manager(max_sessions=1) as manager:
+        first = await opened(manager)
+        first.use()
+        second: list[Session] = []
+
+        async def open_another() -> None:
+            second.append(await opened(manager))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(open_another)
+            await anyio.wait_all_tasks_blocked()
+            assert second == []
+            manager.end(first, "test")
+
+        assert len(second) == 1
+
+
+async def test_when_full_for_too_long_a_caller_is_refused() -> None:
+    async with running_manager(max_sessions=1, place_timeout_seconds=0.05) as manager:
+        (await opened(manager)).use()
+
+        with pytest.raises(TooManySessions):
+            await manager.open()
+
+        assert manager.session_count == 1
+
+
+async def test_dying_children_count_until_they_are_dead() -> None:
+    ladder = {"stdin_grace_seconds": 0.2, "term_grace_seconds": 0.2}
+    async with running_manager(STUBBORN, spec_args=ladder, max_children=1, place_timeout_seconds=0.05) as manager:
+        manager.end(await opened(manager), "test")
+
+        with pytest.raises(TooManySessions):
+            await manager.open()
+
+
+async def test_a_session_that_saw_only_initialize_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(manager_module, "EVICTABLE_AFTER_SECONDS", -1.0)
+    async with running_manager(max_sessions=2, max_children=4) as manager:
+        used, unused = await opened(manager), await opened(manager)
+        used.use()
+
+        newcomer = await opened(manager)
+
+        assert not used.has_ended
+        assert unused.has_ended
+        assert manager.find(newcomer.id) is newcomer
+
+
+async def test_a_young_session_that_saw_only_initialize_is_left_alone() -> None:
+    async with running_manager(max_sessions=1, place_timeout_seconds=0.05) as manager:
+        session = await opened(manager)
+
+        with pytest.raises(TooManySessions):
+            await manager.open()
+
+        assert not session.has_ended
+
+
+@pytest.mark.parametrize(
+    ("limits", "is_used", "is_connected", "ends"),
+    [
+        ({"idle_timeout_seconds": 0.05}, True, False, True),
+        ({"idle_timeout_seconds": 0.05}, True, True, False),
+        ({"idle_timeout_seconds": None}, True, False, False),
+        ({"unused_timeout_seconds": 0.05}, False, False, True),
+        ({"unused_timeout_seconds": 0.05}, True, False, False),
+        ({"unused_timeout_seconds": None}, False, False, False),
+        ({"session_age_seconds": 0.05}, True, True, True),
+    ],
+)
+async def test_what_ends_a_session_that_nobody_ends(
+    limits: dict[str, Any], is_used: bool, is_connected: bool, ends: bool
+) -> None:
+    async with running_manager(**limits) as manager:
+        session = await opened(manager)
+        if is_used:
+            session.use()
+        if is_connected:
+            session.connected()
+
+        with anyio.move_on_after(5 if ends else 0.4):
+            await session.ended.wait()
+
+        assert session.has_ended is ends
+
+
+async def test_a_drain_lets_calls_finish_and_refuses_new_sessions() -> None:
+    async with running_manager(ECHO) as manager:
+        session = await opened(manager)
+        session.exchange._link.pause()  # type: ignore[union-attr]  # set by now
+        stream = await call(session)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(manager.drain, 5.0)
+            await anyio.wait_all_tasks_blocked()
+            with pytest.raises(Draining):
+                await manager.open()
+            assert not session.has_ended
+            session.exchange.received([b'{"jsonrpc":"2.0","id":1,"result":{}}'])
+
+        assert stream.has_ended
+        assert not isinstance(stream.items[0], Failure)
+        assert session.has_ended
+        assert not manager.was_cut
+
+
+async def test_a_drain_cuts_off_what_does_not_finish() -> None:
+    async with running_manager() as manager:
+        stream = await call(await opened(manager))
+
+        await manager.drain(0.05)
+
+        (item,) = stream.take()
+        assert isinstance(item, Failure)
+        assert isinstance(item.error, Draining)
+        assert manager.was_cut
+
+
+async def test_who_waits_for_a_place_when_the_drain_begins_is_told() -> None:
+    async with running_manager(max_sessions=1) as manager:
+        (await opened(manager)).use()
+
+        async def open_another() -> None:
+            with pytest.raises(Draining):
+                await manager.open()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(open_another)
+            await anyio.wait_all_tasks_blocked()
+            tasks.start_soon(manager.drain, 0.0)
+
+
+# ---- cancellation: one test for each await that holds something
+
+
+async def cancelled_at_each_step(action: Any, steps: int = 12) -> None:
+    """Cancel `action` after so many turns of the loop, for every number of them."""
+    for turns in range(steps):
+        with anyio.CancelScope() as scope:
+            async with anyio.create_task_group() as tasks:
+
+                async def cancel_later(scope: anyio.CancelScope = scope, turns: int = turns) -> None:
+                    for _ in range(turns):
+                        await anyio.lowlevel.checkpoint()
+                    scope.cancel()
+
+                tasks.start_soon(cancel_later)
+                await action()
+
+
+async def test_opening_a_session_can_be_cancelled_anywhere() -> None:
+    """Holds: a place, a process, an entry in the table."""
+    async with running_manager(max_sessions=4) as manager:
+
+        async def open_one() -> None:
+            session = await manager.open()
+            manager.end(session, "test")
+
+        await cancelled_at_each_step(open_one)
+        await no_children(manager)
+
+        assert manager.session_count == 0
+        assert len([await opened(manager) for _ in range(4)]) == 4
+
+
+async def test_waiting_for_a_place_can_be_cancelled() -> None:
+    """Holds: a waiter in the queue."""
+    async with running_manager(max_sessions=1) as manager:
+        first = await opened(manager)
+        first.use()
+
+        with anyio.move_on_after(0.02) as scope:
+            await manager.open()
+
+        assert scope.cancelled_caught
+        assert manager._waiters == []
+        manager.end(first, "test")
+        assert await opened(manager)
+
+
+async def test_waiting_for_a_place_among_the_calls_can_be_cancelled() -> None:
+    """Holds: a place among `max_calls_per_child`."""
+    async with running_manager(max_calls_per_child=1) as manager:
+        session = await opened(manager)
+        await call(session, 1)
+
+        with anyio.move_on_after(0.02) as scope:
+            await call(session, 2)
+        assert scope.cancelled_caught
+        session.exchange.received([b'{"jsonrpc":"2.0","id":1,"result":{}}'])
+
+        await call(session, 3)
+        assert session.exchange.calls_in_flight == 1
+
+
+async def test_waiting_for_a_child_that_does_not_read_can_be_cancelled() -> None:
+    """Holds: a place among `max_calls_per_child`."""
+    async with running_manager(
+        "import time\ntime.sleep(60)\n", max_calls_per_child=2, stream_backlog_bytes=10
+    ) as manager:
+        session = await opened(manager)
+        session.exchange.link.send(b"x" * 2_000_000)
+
+        with anyio.move_on_after(0.02) as scope:
+            await call(session, 1)
+
+        assert scope.cancelled_caught
+        assert session._places.value == 2
+        assert session.exchange.calls_in_flight == 0
+
+
+async def test_a_cancelled_manager_ends_every_child() -> None:
+    """The host cancels: in the middle of a start, of a call, of a ladder."""
+    pids: list[int] = []
+    with anyio.move_on_after(0.5) as scope:
+        async with running_manager(
+            STUBBORN, spec_args={"stdin_grace_seconds": 0.1, "term_grace_seconds": 0.1}
+        ) as manager:
+            dying, calling = await opened(manager), await opened(manager)
+            pids += [pid for pid in (dying.pid, calling.pid) if pid]
+            manager.end(dying, "test")
+            await call(calling)
+            await anyio.sleep_forever()
+
+    assert scope.cancel_called
+    assert len(pids) == 2
+    assert not any(is_alive(pid) for pid in pids)
+
+
+async def test_an_exception_in_the_block_ends_every_child() -> None:
+    pids: list[int] = []
+    with pytest.raises(ExceptionGroup):
+        async with running_manager() as manager:
+            session = await opened(manager)
+            pids += [session.pid or 0]
+            raise ValueError("the host's")
+
+    assert not is_alive(pids[0])
+
+
+async def test_a_call_that_is_open_when_its_session_is_deleted_is_told() -> None:
+    async with running_manager() as manager:
+        session = await opened(manager)
+        stream = await call(session)
+
+        manager.end(session, "test")
+
+        (item,) = stream.take()
+        assert isinstance(item, Failure)
+        assert isinstance(item.error, SessionEnded)
+
+
+async def test_a_call_that_waited_while_its_session_ended_is_told() -> None:
+    async with running_manager(max_calls_per_child=1) as manager:
+        session = await opened(manager)
+        await call(session, 1)
+
+        async def call_again() -> None:
+            with pytest.raises(SessionNotFound):
+                await call(session, 2)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(call_again)
+            await anyio.wait_all_tasks_blocked()
+            manager.end(session, "test")
+
+        assert session._places.value == 1
+
+
+async def test_many_sessions_come_and_go_at_once() -> None:
+    async with running_manager(ECHO, max_sessions=6, max_children=6) as manager:
+        most = 0
+
+        async def one() -> None:
+            nonlocal most
+            session = await opened(manager)
+            most = max(most, manager.child_count)
+            await asyncio.sleep(0)
+            manager.end(session, "test")
+
+        with anyio.fail_after(20):
+            async with anyio.create_task_group() as tasks:
+                for _ in range(40):
+                    tasks.start_soon(one)
+
+        assert most <= 6
+        await no_children(manager)
