@@ -60,7 +60,7 @@ $(VENV)/.test: $(VENV)/.core
 	$(BIN)/$(PIP) -c tests/constraints.txt -e '.[test]'
 	@touch $@
 
-# Published servers that need other versions of the SDK than the client under test.
+# Published servers, apart from what the tests themselves need.
 $(SERVERS)/.ready: tests/interop/servers-constraints.txt
 	@test -x $(SERVERS)/bin/python || $(PYTHON) -m venv $(SERVERS)
 	$(SERVERS)/bin/$(PIP) -c $< mcp-server-fetch mcp-server-git mcp-server-time

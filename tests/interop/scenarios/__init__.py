@@ -1,0 +1,1 @@
+"""One scenario per published server; see tests/interop/steps.py."""
