@@ -84,11 +84,11 @@ def load(cls: type[AnySettings], argv: Sequence[str], environ: Mapping[str, str]
 
 def unknown_variables(environ: Mapping[str, str]) -> list[tuple[str, str | None]]:
     """`MCP_PROXY_*` variables that no setting claims, each with the name that was probably meant."""
-    known = [variable(name) for name, _ in flag_fields()]
+    known = {variable(name).removeprefix(PREFIX): variable(name) for name, _ in flag_fields()}
     return [
-        (name, next(iter(get_close_matches(name, known, n=1)), None))
+        (name, known.get(next(iter(get_close_matches(name.removeprefix(PREFIX), known, n=1)), "")))
         for name in sorted(environ)
-        if name.startswith(PREFIX) and name not in known and name != MARKER
+        if name.startswith(PREFIX) and name.removeprefix(PREFIX) not in known and name != MARKER
     ]
 
 

@@ -1,0 +1,94 @@
+"""What the command does before it serves: each as a process, as a user meets it."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from proxy.cli import GROUPS, help_text
+from proxy.sources import flag, flag_fields
+from proxy.version import __version__
+
+
+def mcp_proxy(*words: str, **environ: str) -> "subprocess.CompletedProcess[str]":
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("MCP_PROXY_")}
+    return subprocess.run(
+        [sys.executable, "-m", "proxy", *words],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        env={**inherited, **environ},
+    )
+
+
+def test_the_version_goes_to_stdout() -> None:
+    done = mcp_proxy("--version")
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"mcp-proxy {__version__}\n", "")
+
+
+def test_the_help_teaches_with_examples_and_names_every_flag_with_its_default() -> None:
+    done = mcp_proxy("--help")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert 'mcp-proxy --command "uvx mcp-server-fetch"' in done.stdout
+    assert "[30m]" in done.stdout
+    assert "Exit codes" in done.stdout
+    assert [field for field, _ in flag_fields() if f"  {flag(field)}" not in done.stdout] == []
+
+
+def test_the_help_fits_a_terminal_and_has_every_setting_once() -> None:
+    shown = [field for fields in GROUPS.values() for field in fields]
+
+    assert sorted(shown) == sorted(field for field, _ in flag_fields())
+    assert max(map(len, help_text().splitlines())) <= 120
+
+
+def test_the_help_of_the_child_is_the_childs() -> None:
+    assert mcp_proxy("--port", "x", "--", "server", "--help").returncode == 2
+
+
+@pytest.mark.parametrize("word", ["--help", "--version"])
+def test_asking_is_quick(word: str) -> None:
+    code = f"import sys; sys.argv[1:] = ['{word}']; from proxy.cli import main; main()"
+    check = "; print([m for m in ('uvicorn', 'starlette', 'sse_starlette') if m in sys.modules], file=sys.stderr)"
+
+    done = subprocess.run([sys.executable, "-c", code + check], capture_output=True, text=True, timeout=30)
+
+    assert done.stderr == "[]\n"
+
+
+def test_a_setting_that_can_not_be_is_refused_with_what_is_allowed() -> None:
+    done = mcp_proxy("--demo", "--port", "99999")
+
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith(
+        "mcp-proxy: --port: '99999' is not allowed: a whole number, at least 0, at most 65535\n"
+    )
+
+
+def test_a_misspelt_variable_is_named() -> None:
+    done = mcp_proxy("--demo", "--port", "x", MCP_PROXY_MAX_SESIONS="7")
+
+    assert "no setting is called MCP_PROXY_MAX_SESIONS; did you mean MCP_PROXY_MAX_SESSIONS?" in done.stderr
+
+
+@pytest.mark.parametrize("words", [["--", "no-such-program", "x"], ["--command", "no-such-program x"]])
+def test_a_command_that_does_not_exist_ends_the_start_saying_where_it_was_looked_for(words: list[str]) -> None:
+    done = mcp_proxy(*words, PATH="/somewhere:/else")
+
+    assert done.returncode == 1
+    assert "no program 'no-such-program' (looked in PATH: /somewhere:/else)" in done.stderr
+
+
+def test_an_address_that_is_taken_ends_the_start() -> None:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = mcp_proxy("--demo", "--port", str(port))
+
+    assert done.returncode == 1
+    assert f"can't listen on 127.0.0.1:{port}: Address already in use" in done.stderr

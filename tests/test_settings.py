@@ -1,0 +1,304 @@
+"""What can be configured, where it comes from, and what is refused."""
+
+import sys
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from proxy.settings import Settings, SettingsError
+from proxy.sources import allowed, default, flag, flag_fields, unknown_variables, variable
+from proxy.units import format_duration, format_size, parse_duration, parse_size
+
+DEMO = ["--demo"]
+
+
+def load(*argv: str, **environ: str) -> Settings:
+    return Settings.load(argv, environ)
+
+
+def refused(*argv: str, **environ: str) -> str:
+    with pytest.raises(SettingsError) as caught:
+        load(*argv, **environ)
+    return "\n".join(caught.value.faults)
+
+
+# ---- where a setting comes from
+
+
+def test_code_reads_no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MCP_PROXY_PORT", "1")
+    monkeypatch.setenv("PORT", "2")
+    monkeypatch.setenv("COMMAND", "x")
+
+    assert Settings(demo=True).port == 3000
+
+
+def test_a_flag_wins_over_a_variable_and_that_over_a_container_name() -> None:
+    environ = {"MCP_PROXY_PORT": "2", "MCP_PORT": "1"}
+
+    assert load(*DEMO, MCP_PORT="1").port == 1
+    assert load(*DEMO, **environ).port == 2
+    assert load(*DEMO, "--port", "3", **environ).port == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "field", "expected"),
+    [
+        ("SERVER_COMMAND", "my server", "server_argv", ("my", "server")),
+        ("SERVER_NAME", "fetch", "server_name", "fetch"),
+        ("SESSION_TIMEOUT", "300", "idle_timeout_seconds", 300.0),
+        ("MCP_PROTOCOL_VERSION", "2025-06-18", "protocol_version", "2025-06-18"),
+        ("MCP_BIND_HOST", "0.0.0.0", "host", "0.0.0.0"),
+        ("MCP_PORT", "8080", "port", 8080),
+    ],
+)
+def test_containers_are_told_by_the_usual_names(name: str, value: str, field: str, expected: Any) -> None:
+    command = {} if name == "SERVER_COMMAND" else {"SERVER_COMMAND": "x"}
+
+    assert getattr(load(**{**command, name: value}), field) == expected
+
+
+def test_a_bare_name_is_no_setting() -> None:
+    """A field alias would turn these into settings."""
+    environ = dict.fromkeys(("PORT", "COMMAND", "HOST", "ENV", "ARGV", "DEMO", "PATH"), "7")
+
+    assert load(*DEMO, **environ) == Settings(demo=True)
+
+
+def test_an_empty_variable_is_not_set() -> None:
+    assert load(*DEMO, MCP_PROXY_PORT="", MCP_PROXY_CALL_TIMEOUT=" ").port == 3000
+
+
+@pytest.mark.parametrize("field", [name for name, _ in flag_fields()])
+def test_every_field_is_a_flag_and_a_variable(field: str) -> None:
+    value = {"command": "x", "demo": "true", "cwd": "/", "env": "A=1", "path": "/x", "protocol_version": "2025-06-18"}
+    text = value.get(field) or default(field).replace("none", "30s") or "x"
+    base = {} if field in ("command", "demo") else {"SERVER_COMMAND": "x"}
+    words = [flag(field)] if field == "demo" else [flag(field), text]
+
+    assert getattr(load(*words, **base), field) == getattr(load(**base, **{variable(field): text}), field)
+
+
+@pytest.mark.parametrize("field", ["port", "idle_timeout_seconds", "max_body_bytes"])
+def test_a_unit_is_in_the_code_only(field: str) -> None:
+    assert "seconds" not in flag(field) + variable(field)
+    assert "bytes" not in flag(field) + variable(field)
+
+
+# ---- the server
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--command", "a 'b c' \"d\" $HOME `x` | y"], ("a", "b c", "d", "$HOME", "`x`", "|", "y")),
+        (["--command=uvx mcp-server-fetch"], ("uvx", "mcp-server-fetch")),
+        (["--", "a", "b,c", '"d"', "--port", "--"], ("a", "b,c", '"d"', "--port", "--")),
+        (["--port", "1", "--", "a"], ("a",)),
+        (["--demo"], (sys.executable, "-m", "proxy.demo")),
+    ],
+)
+def test_the_servers_command_is_taken_word_by_word(words: list[str], expected: tuple[str, ...]) -> None:
+    assert load(*words).server_argv == expected
+
+
+@pytest.mark.parametrize("words", [["--demo"], ["--", "mine"], ["--command", "mine"]])
+def test_a_server_on_the_command_line_takes_the_place_of_that_of_a_variable(words: list[str]) -> None:
+    assert load(*words, SERVER_COMMAND="theirs", MCP_PROXY_COMMAND="theirs") == load(*words)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ([], "no server to run"),
+        (["--"], "followed by nothing"),
+        (["--demo", "--", "x"], "only one of"),
+        (["--command", "x", "--demo"], "only one of"),
+        (["--command", ""], "an empty command"),
+        (["--command", "'x"], "No closing quotation"),
+        (["uvx", "mcp-server-fetch"], "unexpected 'uvx': the server's command goes behind --"),
+    ],
+)
+def test_a_command_that_can_not_be_is_refused(words: list[str], says: str) -> None:
+    assert says in refused(*words)
+
+
+def test_the_environment_of_the_server_is_kept_as_it_is_written() -> None:
+    assert load(*DEMO, "--env", "A=1,2", "--env", 'B="x" =y', "--env", "C=").env == {"A": "1,2", "B": '"x" =y', "C": ""}
+    assert load(*DEMO, MCP_PROXY_ENV="A=1 'B=x y'").env == {"A": "1", "B": "x y"}
+    assert load(*DEMO, MCP_PROXY_ENV='{"A": "x y"}').env == {"A": "x y"}
+
+
+@pytest.mark.parametrize("text", ["a,b", "a b", " a , b ", '["a", "b"]'])
+def test_lists_in_variables_are_written_in_any_usual_way(text: str) -> None:
+    assert load(*DEMO, MCP_PROXY_ALLOWED_ORIGIN=text).allowed_origin == ("a", "b")
+
+
+def test_lists_on_the_command_line_are_repeated_flags() -> None:
+    assert load(*DEMO, "--pass-env", "A*", "--pass-env", "B").pass_env == ("A*", "B")
+
+
+# ---- what is refused
+
+
+BOUNDS = [
+    ("port", "-1", "65536"),
+    ("max_sessions", "0", "100001"),
+    ("max_children", "0", "100001"),
+    ("idle_timeout_seconds", "0", None),
+    ("unused_timeout_seconds", "0", None),
+    ("session_age_seconds", "0", None),
+    ("place_timeout_seconds", None, "601"),
+    ("call_timeout_seconds", "0", None),
+    ("call_timeout_total_seconds", "0", None),
+    ("commit_after_seconds", "9ms", "3601"),
+    ("max_calls_per_child", "0", "100001"),
+    ("server_request_timeout_seconds", "0", "25h"),
+    ("start_timeout_seconds", "0", "61m"),
+    ("stdin_grace_seconds", None, "61"),
+    ("term_grace_seconds", None, "61"),
+    ("stdin_stall_timeout_seconds", "0", "61m"),
+    ("max_line_bytes", "1023", "2GiB"),
+    ("max_body_bytes", "1023", "2GiB"),
+    ("max_json_depth", "7", "801"),
+    ("max_get_streams", "0", "1001"),
+    ("stream_backlog_bytes", "63KiB", "2GiB"),
+    ("slow_reader_timeout_seconds", "0", "61m"),
+    ("waiting_messages", "0", "100001"),
+    ("waiting_size_bytes", "1023", "2GiB"),
+    ("ping_interval_seconds", "99ms", "61m"),
+    ("dead_peer_timeout_seconds", "0", "61m"),
+    ("drain_timeout_seconds", None, "61m"),
+]
+
+
+def test_every_limit_is_in_the_table() -> None:
+    limits = {name for name, info in flag_fields() if name.endswith(("_seconds", "_bytes")) or "max_" in name}
+
+    assert limits | {"port", "waiting_messages"} == {field for field, *_ in BOUNDS}
+
+
+@pytest.mark.parametrize(("field", "below", "above"), BOUNDS)
+def test_every_bound_of_every_limit_is_refused_with_what_is_allowed(
+    field: str, below: str | None, above: str | None
+) -> None:
+    for value in filter(None, (below, above, "many", "1e3", "nan", "inf")):
+        said = refused(*DEMO, flag(field) + "=" + value)
+        assert said == f"{flag(field)}: {value!r} is not allowed: {allowed(field)}"
+        assert refused(*DEMO, **{variable(field): value}).startswith(f"{variable(field)}: ")
+
+
+def test_what_is_allowed_is_said_in_words() -> None:
+    assert allowed("port") == "a whole number, at least 0, at most 65535"
+    assert allowed("log_format") == "one of text, json"
+    assert "2025-11-25" in allowed("protocol_version")
+    assert "at most 1GiB" in allowed("max_body_bytes")
+
+
+@pytest.mark.parametrize("value", ["none", "off", "Never"])
+def test_a_limit_that_may_be_absent_can_be_switched_off(value: str) -> None:
+    assert load(*DEMO, "--idle-timeout", value).idle_timeout_seconds is None
+    assert "not allowed" in refused(*DEMO, "--start-timeout", value)
+
+
+@pytest.mark.parametrize("path", ["mcp", "/a b", "/a?b", "/{x}", "//x", "/health", "/servers", ""])
+def test_a_path_that_can_not_be_served_is_refused(path: str) -> None:
+    assert refused(*DEMO, f"--path={path}").startswith("--path: ")
+
+
+def test_a_path_ends_without_a_slash() -> None:
+    assert (load(*DEMO, "--path", "/a/b/").path, load(*DEMO, "--path", "/").path) == ("/a/b", "/")
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "..", "x" * 65, "a b"])
+def test_a_server_name_that_does_not_fit_into_a_path_is_refused(name: str) -> None:
+    assert refused(*DEMO, f"--server-name={name}").startswith("--server-name: ")
+
+
+def test_a_dead_peer_is_given_more_time_than_a_slow_reader() -> None:
+    """TCP_USER_TIMEOUT ends live peers that don't read, too."""
+    assert "at least 15s more" in refused(*DEMO, "--slow-reader-timeout", "31s")
+
+    assert load(*DEMO, "--slow-reader-timeout", "31s", "--dead-peer-timeout", "46s").dead_peer_timeout_seconds == 46
+
+
+@pytest.mark.parametrize("entry", ["tok-secret", "=tok-secret"])
+def test_a_secret_is_not_repeated_in_a_refusal(entry: str) -> None:
+    assert "secret" not in refused(*DEMO, "--env", entry)
+    assert "secret" not in refused(*DEMO, MCP_PROXY_ENV=entry)
+    assert "secret" not in refused("--command", f"server '{entry}")
+    assert "secret" not in repr(load(*DEMO, "--env", f"A{entry}=tok-secret").env is None)
+
+
+def test_secrets_are_not_in_the_settings_text() -> None:
+    assert "secret" not in repr(Settings(demo=True, env={"TOKEN": "secret"}))
+
+
+@pytest.mark.parametrize(
+    ("word", "says"),
+    [
+        ("--prt", "there is no flag --prt; did you mean --port?"),
+        ("--idle-timeout-seconds=5", "did you mean --idle-timeout?"),
+        ("--xyzzy", "see --help"),
+    ],
+)
+def test_an_unknown_flag_is_named_with_the_nearest(word: str, says: str) -> None:
+    assert says in refused(*DEMO, word)
+
+
+def test_every_fault_is_named_at_once() -> None:
+    faults = refused(*DEMO, "--port=x", "--max-sessions=0").splitlines()
+
+    assert [fault.split(":")[0] for fault in faults] == ["--port", "--max-sessions"]
+
+
+def test_misspelt_variables_are_named_and_others_are_left_alone() -> None:
+    environ = {"MCP_PROXY_MAX_SESIONS": "7", "MCP_PROXY_XYZZY": "1", "MCP_PROXY_PORT": "1", "PORT": "1"}
+
+    assert unknown_variables({**environ, "MCP_PROXY_CHILD_OF": "m"}) == [
+        ("MCP_PROXY_MAX_SESIONS", "MCP_PROXY_MAX_SESSIONS"),
+        ("MCP_PROXY_XYZZY", None),
+    ]
+
+
+def test_code_is_told_too() -> None:
+    for wrong in ({"port": 99999}, {"prt": 1}, {"demo": False}, {"command": "x"}):
+        with pytest.raises(ValidationError):
+            Settings(**{"demo": True, **wrong})  # type: ignore[arg-type]  # wrong on purpose
+
+
+# ---- units
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("30", 30), ("30s", 30), ("500ms", 0.5), ("5m", 300), ("2h", 7200), ("1d", 86400), ("1.5 m", 90), (" 3S ", 3)],
+)
+def test_durations(text: str, seconds: float) -> None:
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("1024", 1024), ("64KiB", 65536), ("16 MiB", 16 << 20), ("1gib", 1 << 30), ("10MB", 10_000_000), ("0.5KiB", 512)],
+)
+def test_sizes(text: str, size: int) -> None:
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "s", "-1", "1 x", "1e3", "0x10", "1_000", "１"])
+def test_what_is_neither(text: str) -> None:
+    for parse in (parse_duration, parse_size):
+        with pytest.raises(ValueError, match="not a number"):
+            parse(text)
+
+
+@pytest.mark.parametrize("seconds", [0.5, 2, 60, 90, 1800, 7200, 86400])
+def test_a_duration_reads_back_as_it_was_written(seconds: float) -> None:
+    assert parse_duration(format_duration(seconds)) == seconds
+
+
+@pytest.mark.parametrize("size", [5, 1024, 1500, 64 << 20, 1 << 30])
+def test_a_size_reads_back_as_it_was_written(size: int) -> None:
+    assert parse_size(format_size(size)) == size
