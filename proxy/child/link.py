@@ -1,9 +1,15 @@
 """How do the pipes of a child become lines, and back?"""
 
+import logging
 from collections.abc import Callable
 
 from proxy.child.pipes import PipeReader, PipeWriter
 from proxy.protocol.framing import LineDecoder, OversizedLine
+
+logger = logging.getLogger(__name__)
+
+TRACE_BYTES = 2048
+"""How much of a message is logged at DEBUG, the only level at which any of it is."""
 
 Line = bytes | OversizedLine
 
@@ -27,6 +33,7 @@ class Link:
         on_lines: Callable[[list[Line]], None],
         on_closed: Callable[[], None],
     ) -> None:
+        self._is_traced = logger.isEnabledFor(logging.DEBUG)
         self._decoder = LineDecoder(max_line_bytes=max_line_bytes)
         self._on_lines = on_lines
         self._on_closed = on_closed
@@ -39,6 +46,8 @@ class Link:
         Never waits; see `pending_bytes` and `sent`. A line for a child whose stdin is closed is dropped: its death,
         or `on_closed`, tells the session.
         """
+        if self._is_traced:
+            logger.debug("> %s", _shown(line))
         self._writer.write(line + b"\n")
 
     @property
@@ -86,18 +95,25 @@ class Link:
         self._reader.close()
 
     def _data(self, data: bytes) -> None:
-        lines = self._decoder.feed(data)
-        if lines:
-            self._on_lines(lines)
+        self._pass_on(self._decoder.feed(data))
 
     def _flush(self) -> None:
-        lines = self._decoder.finish()
+        self._pass_on(self._decoder.finish())
+
+    def _pass_on(self, lines: list[Line]) -> None:
+        if self._is_traced:
+            for line in lines:
+                logger.debug("< %s", _shown(line) if isinstance(line, bytes) else f"oversized: {line.size_bytes} bytes")
         if lines:
             self._on_lines(lines)
 
     def _eof(self) -> None:
         self._flush()
         self._on_closed()
+
+
+def _shown(line: bytes) -> str:
+    return line[:TRACE_BYTES].decode(errors="replace") + (" ..." if len(line) > TRACE_BYTES else "")
 
 
 def _ignore(lines: list[Line]) -> None:

@@ -80,6 +80,8 @@ def find_program(argv: Sequence[str], *, env: Mapping[str, str], cwd: str | None
         ProgramNotFound: If there is no such program, or it may not be executed.
     """
     program = argv[0]
+    if cwd is not None and not Path(cwd).is_dir():
+        raise ProgramNotFound(f"there is no folder {cwd!r} to run it in")
     if os.sep in program:
         path = Path(cwd or ".") / program
         if shutil.which(str(path)) is None:

@@ -22,6 +22,15 @@ encode = msgspec.json.Encoder().encode
 _decode_members = msgspec.json.Decoder(Members).decode
 _decode_array = msgspec.json.Decoder(list[Raw]).decode
 
+
+class _Name:
+    """Stands for one name as it is written: equal to no other, so that a dict keeps them all."""
+
+    __slots__ = ()
+
+
+_decode_names = msgspec.json.Decoder(dict[_Name, Raw], dec_hook=lambda _type, _text: _Name()).decode
+
 # An escaped surrogate, with the even run of backslashes before it.
 _SURROGATE = re.compile(rb"(?<!\\)((?:\\\\)*)\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 _NAME = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"')
@@ -86,8 +95,14 @@ def refuse_duplicates(data: bytes, members: Members) -> None:
     """
     if encode(members) == data:  # compact, as the SDKs write: each name stands there once
         return
-    for _ in _spans(data, members):
-        pass
+    try:
+        written = len(_decode_names(data))
+    except msgspec.DecodeError:  # lone surrogates: _parse_masked has walked along it, name by name
+        return
+    except RecursionError as exc:
+        raise TooDeep from exc
+    if written != len(members):
+        raise NotJsonRpc("Invalid Request: a member is named twice")
 
 
 def depth_exceeds(data: bytes, limit: int) -> bool:

@@ -128,8 +128,10 @@ def parse_client_message(data: bytes) -> Message:
     members = parse_members(data)
     _refuse_lookalikes(members, _ACTED_ON)
     refuse_duplicates(data, members)
-    if members.get("jsonrpc") is None or bytes(members["jsonrpc"]) != _VERSION:
+    if not _is_version_2(members):
         raise NotJsonRpc
+    if "method" in members and ("result" in members or "error" in members):
+        raise NotJsonRpc  # a request to one parser, an answer to another
     message = _classify(members, *_client_params(members))
     if message is None:
         raise NotJsonRpc
@@ -184,7 +186,7 @@ def progress_token_of(line: bytes) -> Id | None:
     try:
         progress = _decode_progress(line)
         check_utf8(line)
-    except (msgspec.DecodeError, RecursionError, NotJson):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, NotJson):
         return None
     is_plain = (
         progress.method == "notifications/progress" and progress.jsonrpc == "2.0" and progress.id is msgspec.UNSET
@@ -201,8 +203,8 @@ def parse_child_line(line: bytes | OversizedLine) -> list[Message | BadLine]:
     if isinstance(line, OversizedLine):
         return [BadLine("oversized", line.size_bytes, line.head + b" " + line.tail)]
     try:
-        if line.startswith(b"["):
-            return [_child_message(element) for element in parse_array(line)] or [_bad("not_jsonrpc", line)]
+        if is_batch(line):
+            return [_element(element) for element in parse_array(line)] or [_bad("not_jsonrpc", line)]
         return [_child_message(line)]
     except NotJson:
         start = line.find(b"{")
@@ -213,6 +215,14 @@ def parse_child_line(line: bytes | OversizedLine) -> list[Message | BadLine]:
         return [_bad("not_json" if _is_utf8(line) else "not_utf8", line)]
     except (NotJsonRpc, TooDeep):
         return [_bad("not_jsonrpc", line)]
+
+
+def _element(data: bytes) -> Message | BadLine:
+    """One message of a batch: a bad one leaves the others as they are."""
+    try:
+        return _child_message(data)
+    except NotJsonRpc:
+        return _bad("not_jsonrpc", data)
 
 
 def _after_noise(text: bytes) -> Message | None:
@@ -227,9 +237,14 @@ def _after_noise(text: bytes) -> Message | None:
 
 def _child_message(data: bytes) -> Message | BadLine:
     members = parse_members(data)
-    if bytes(members.get("jsonrpc", b"")) != _VERSION:
+    if not _is_version_2(members):
         return _bad("not_jsonrpc", data)
     return _classify(members, None, False) or _bad("not_jsonrpc", data)
+
+
+def _is_version_2(members: Members) -> bool:
+    raw = members.get("jsonrpc")
+    return raw is not None and (bytes(raw) == _VERSION or decode_id(raw) == "2.0")
 
 
 def _classify(members: Members, token: Id | None, is_enveloped: bool) -> Message | None:
@@ -292,7 +307,7 @@ def _refuse_lookalikes(members: Members, acted_on: dict[str, str]) -> None:
     if members.keys() <= _ORDINARY:
         return
     for name in members:
-        if name not in acted_on.values() and name.casefold() in acted_on:
+        if acted_on.get(name.casefold(), name) != name:
             raise NotJsonRpc("Invalid Request: a member is spelled in another case")
 
 

@@ -72,6 +72,11 @@ def test_a_program_that_is_not_there_is_named_with_where_it_was_looked_for(tmp_p
         find_program(["./nope"], env={}, cwd=str(tmp_path))
 
 
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ProgramNotFound, match="no folder"):
+        find_program(["sh"], env={"PATH": "/bin"}, cwd=str(tmp_path / "nope"))
+
+
 def test_a_file_that_may_not_be_executed_is_named_as_that(tmp_path: Path) -> None:
     (tmp_path / "server").write_text("")
 
