@@ -16,6 +16,7 @@ import anyio.to_thread
 from proxy.child.ladder import Step, ladder
 from proxy.child.link import Line, Link
 from proxy.child.pipes import widen
+from proxy.child.procfs import group_lives
 from proxy.child.spec import ChildSpec
 from proxy.child.stderr import StderrDrain
 from proxy.errors import ChildStartFailed
@@ -181,7 +182,8 @@ class Child:
             os.killpg(self.pid, 0)
         except (ProcessLookupError, PermissionError):
             return False
-        return True
+        # It has a member; one that is a zombie waits for a parent that may not be in a hurry.
+        return group_lives(self.pid) is not False
 
 
 @asynccontextmanager

@@ -79,7 +79,12 @@ async def test_the_end_of_the_file_is_told_once_after_the_last_bytes() -> None:
     read_fd, write_fd = os.pipe()
     events: list[bytes | str] = []
     ended = anyio.Event()
-    reader = PipeReader(read_fd, on_data=events.append, on_eof=lambda: (events.append("eof"), ended.set()) and None)
+
+    def on_eof() -> None:
+        events.append("eof")
+        ended.set()
+
+    reader = PipeReader(read_fd, on_data=events.append, on_eof=on_eof)
 
     os.write(write_fd, b"last")
     os.close(write_fd)

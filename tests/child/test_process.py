@@ -65,11 +65,11 @@ async def test_the_last_words_of_a_child_come_before_the_news_of_its_death() -> 
     source = "import sys\nsys.stdout.write('a\\n' * 1000 + 'b')\nsys.stdout.flush()\nsys.exit(3)\n"
     heard = Heard()
 
-    async with open_child(
-        spec(source),
-        on_lines=lambda lines: order.extend(["line"] * len(lines)),
-        on_gone=lambda code: (order.append("gone"), heard.on_gone(code)) and None,
-    ):
+    def on_gone(returncode: int | None) -> None:
+        order.append("gone")
+        heard.on_gone(returncode)
+
+    async with open_child(spec(source), on_lines=lambda lines: order.extend(["line"] * len(lines)), on_gone=on_gone):
         await heard.until(gone=1)
 
     assert order == ["line"] * 1001 + ["gone"]

@@ -1,0 +1,39 @@
+"""What /proc says of processes."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from proxy.child.procfs import Stat, group_lives, parse_stat
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("7 (sh) S 1 7 7 0 -1", Stat(7, "S", 1, 7)),
+        ("8 (a) Z 9 (b) R 2 3 4 0 -1", Stat(8, "R", 2, 3)),
+        ("9 ((()) Z 2 3 4 0 -1", Stat(9, "Z", 2, 3)),
+    ],
+)
+def test_a_stat_line_is_read_whatever_the_program_is_called(text: str, expected: Stat) -> None:
+    assert parse_stat(text) == expected
+
+
+def test_a_zombie_is_not_alive() -> None:
+    assert not parse_stat("9 (x) Z 2 3 4").is_alive
+    assert parse_stat("9 (x) S 2 3 4").is_alive
+
+
+def test_a_group_lives_until_its_last_member_is_dead_reaped_or_not() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-I", "-S", "-c", "input()"], stdin=subprocess.PIPE, start_new_session=True
+    )
+    assert group_lives(process.pid)
+    assert process.stdin is not None
+    process.stdin.close()
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # dead, and not reaped
+
+    assert group_lives(process.pid) is False
+    process.wait()
