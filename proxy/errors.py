@@ -13,7 +13,7 @@
     │   └── CallTimedOut · ChildNotReading
     ├── SessionEnded         nobody's: the session ended while a call was open
     └── CapacityReached      we are full, or going away
-        └── TooManySessions · TooManyCalls · TooManyStreams · Draining
+        └── TooManySessions · TooManyCalls · TooManyStreams · StreamOverflow · Draining
 
 The message of each is written for the client: it names the fault, never a path, an argv, a stack or
 the text of another exception. `proxy/edge/answers.py` has the one table that gives each a status and a code.
@@ -146,6 +146,10 @@ class TooManyCalls(CapacityReached):
 
 class TooManyStreams(CapacityReached):
     message = "Too many open streams in this session; try again later"
+
+
+class StreamOverflow(CapacityReached):
+    message = "More was sent for this request than its client took"
 
 
 class Draining(CapacityReached):

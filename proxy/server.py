@@ -112,6 +112,7 @@ class _Daemon:
                 timeout_keep_alive=KEEP_ALIVE_SECONDS,
                 timeout_graceful_shutdown=CLOSE_SECONDS,
                 ws="none",
+                proxy_headers=False,  # nothing here looks at the address of the peer
             )
         )
 

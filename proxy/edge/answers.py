@@ -60,6 +60,7 @@ REFUSALS: dict[type[ProxyError], Refusal] = {
     errors.TooManySessions: _FULL,
     errors.TooManyCalls: _FULL,
     errors.TooManyStreams: _FULL,
+    errors.StreamOverflow: Refusal(500, INTERNAL_ERROR),
     errors.Draining: _FULL,
 }
 """Every error that a client can meet; a test asserts that none is missing."""

@@ -33,6 +33,7 @@ from proxy.errors import (
     ProxyError,
     SessionMissing,
     SessionNotFound,
+    StreamOverflow,
     TooDeep,
 )
 from proxy.protocol.jsontext import depth_exceeds
@@ -209,6 +210,8 @@ class McpEndpoint:
     ) -> None:
         """Answer with JSON if the answer is the first thing there is, else with a stream."""
         await self._hold(session, stream, receive, self._limits.commit_after_seconds)
+        if stream.was_cut:
+            raise StreamOverflow
         if not stream.is_live:
             return
         if stream.has_ended and len(stream.items) == (batch_size or 1):

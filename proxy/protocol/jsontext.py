@@ -31,8 +31,8 @@ class _Name:
 
 _decode_names = msgspec.json.Decoder(dict[_Name, Raw], dec_hook=lambda _type, _text: _Name()).decode
 
-# An escaped surrogate, with the even run of backslashes before it.
-_SURROGATE = re.compile(rb"(?<!\\)((?:\\\\)*)\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
+# An escaped surrogate, or escaped backslashes: they are matched too so that no match begins at the second of two.
+_SURROGATE = re.compile(rb"\\(?:(u[dD][89a-fA-F][0-9a-fA-F]{2})|\\(?:\\\\)*+)")
 _NAME = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"')
 _SPACE = re.compile(rb"[ \t\r\n]*")
 _NOT_STRUCTURE = bytes(set(range(256)) - set(b'[]{}"'))
@@ -128,11 +128,16 @@ def depth_exceeds(data: bytes, limit: int) -> bool:
     return deepest > limit
 
 
-def _parse_masked(data: bytes, cause: msgspec.DecodeError) -> Members:
-    """Parse a text with lone surrogates: hide the escapes behind others of their length, cut the original there."""
-    masked = _SURROGATE.sub(rb"\g<1>\\u0061", data)
+def _mask(data: bytes, cause: msgspec.DecodeError) -> bytes:
+    masked = _SURROGATE.sub(lambda match: b"\\u0061" if match[1] else match[0], data)
     if masked == data:
         raise NotJson from cause
+    return masked
+
+
+def _parse_masked(data: bytes, cause: msgspec.DecodeError) -> Members:
+    """Parse a text with lone surrogates: hide the escapes behind others of their length, cut the original there."""
+    masked = _mask(data, cause)
     try:
         members = _decode_members(masked)
     except msgspec.ValidationError as exc:
@@ -151,9 +156,7 @@ def _parse_masked(data: bytes, cause: msgspec.DecodeError) -> Members:
 
 def _parse_masked_array(data: bytes, cause: msgspec.DecodeError) -> list[bytes]:
     """The same for an array: its elements have the lengths of the masked ones."""
-    masked = _SURROGATE.sub(rb"\g<1>\\u0061", data)
-    if masked == data:
-        raise NotJson from cause
+    masked = _mask(data, cause)
     try:
         lengths = [len(bytes(element)) for element in _decode_array(masked)]
     except msgspec.ValidationError as exc:

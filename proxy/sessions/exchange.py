@@ -7,7 +7,10 @@ changing a table.
 
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import anyio
 
 from proxy.child.link import Line, Link
 from proxy.errors import (
@@ -67,6 +70,7 @@ class Exchange:
         self._minter = IdMinter()
         self._calls: dict[int, Call] = {}
         self._child_ids: dict[Id, int] = {}  # the client's id of each open call -> ours
+        self._queued: dict[Id | None, anyio.CancelScope] = {}  # requests that wait for their turn
         self._by_token: dict[Id, Call] = {}
         self._asks = Asks()
         self._listens: list[Stream] = []
@@ -130,8 +134,24 @@ class Exchange:
     def check_new_ids(self, requests: list[Request]) -> None:
         """Raises DuplicateId if one of these ids is in flight, or stands there twice."""
         keys = [request.id for request in requests]
-        if len(set(keys)) < len(keys) or any(key in self._child_ids for key in keys):
+        if len(set(keys)) < len(keys) or any(key in self._child_ids or key in self._queued for key in keys):
             raise DuplicateId
+
+    @contextmanager
+    def queued(self, request: Request) -> Iterator[None]:
+        """A request that waits for its turn: its id is taken, and it can be cancelled without the child's knowing.
+
+        Raises:
+            CallCancelled: In the middle of the block, if the client cancels it.
+        """
+        with anyio.CancelScope() as scope:
+            self._queued[request.id] = scope
+            try:
+                yield
+            finally:
+                del self._queued[request.id]
+        if scope.cancel_called:
+            raise CallCancelled
 
     def begin(self, request: Request, stream: Stream) -> Call:
         """Send a request to the child; its answer will come on `stream`."""
@@ -152,6 +172,9 @@ class Exchange:
         """Pass on a notification of the client. A cancellation also ends the call that it names."""
         if notification.method != "notifications/cancelled":
             self.link.send(notification.encode())
+            return
+        if notification.subject in self._queued:
+            self._queued[notification.subject].cancel()
             return
         child_id = self._child_ids.get(notification.subject) if notification.subject is not None else None
         call = self._calls.get(child_id) if child_id is not None else None
@@ -382,5 +405,6 @@ class Exchange:
     def _cut(self, stream: Stream) -> None:
         """End the stream of a client that does not read; nobody else waits for it."""
         self._counts.add("cut.slow_reader")
+        stream.was_cut = True
         logger.warning("stream of a slow reader ended", extra={"session": self._tag, "bytes": stream.size_bytes})
         self.disconnected(stream)

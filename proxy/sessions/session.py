@@ -107,6 +107,7 @@ class Session:
 
         Raises:
             DuplicateId: If an id is in flight in this session.
+            CallCancelled: If the client cancelled one that waited.
             TooManyCalls: If no place became free within `place_timeout_seconds`.
             ChildNotReading: If the child did not read its stdin.
             SessionNotFound: If the session ended meanwhile.
@@ -114,16 +115,8 @@ class Session:
         exchange = self.exchange
         exchange.check_new_ids(requests)
         for request in requests:
-            try:
-                self._places.acquire_nowait()
-            except anyio.WouldBlock:
-                await self._wait_for_place()
-            if exchange.link.pending_bytes > self._limits.stream_backlog_bytes:
-                try:
-                    await self.stdin_taken()
-                except BaseException:
-                    self._places.release()
-                    raise
+            if not self._take_place_at_once():
+                await self._wait_for_place(request)
             try:
                 if self.has_ended:
                     raise SessionNotFound
@@ -132,6 +125,31 @@ class Session:
                 self._places.release()
                 raise
             exchange.begin(request, stream)
+
+    def _take_place_at_once(self) -> bool:
+        if self.exchange.link.pending_bytes > self._limits.stream_backlog_bytes:
+            return False
+        try:
+            self._places.acquire_nowait()
+        except anyio.WouldBlock:
+            return False
+        return True
+
+    async def _wait_for_place(self, request: Request) -> None:
+        """Returns with a place, which the caller gives back."""
+        has_place = False
+        try:
+            with self.exchange.queued(request):
+                with anyio.move_on_after(self._limits.place_timeout_seconds):
+                    await self._places.acquire()
+                    has_place = True
+                if not has_place:
+                    raise TooManyCalls
+                await self.stdin_taken()
+        except BaseException:
+            if has_place:
+                self._places.release()
+            raise
 
     async def stdin_taken(self) -> None:
         """Wait until the child has read what was written for it.
@@ -143,12 +161,6 @@ class Session:
             await self.exchange.link.sent()
             return
         raise ChildNotReading
-
-    async def _wait_for_place(self) -> None:
-        with anyio.move_on_after(self._limits.place_timeout_seconds):
-            await self._places.acquire()
-            return
-        raise TooManyCalls
 
     # ---- life
 

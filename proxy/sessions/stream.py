@@ -52,6 +52,7 @@ class Stream:
         "items",
         "open_calls",
         "size_bytes",
+        "was_cut",
     )
 
     def __init__(
@@ -68,6 +69,8 @@ class Stream:
         """Whether a client is known, or believed, to be connected."""
         self.has_ended = False
         """Whether nothing more will be put."""
+        self.was_cut = False
+        """Whether we ended it because its client did not read."""
         self.open_calls = open_calls
         """Calls whose answers belong here; the last one ends the stream."""
         self._backlog_bytes = backlog_bytes
@@ -77,21 +80,15 @@ class Stream:
 
     def put(self, item: Item) -> None:
         """Add a message. Dropped if the client is gone or the stream has ended."""
-        if self.has_ended or not self.is_live:
-            return
-        self.items.append(item)
-        if isinstance(item, bytes):
-            self.size_bytes += len(item)
-        elif isinstance(item, Ask):
-            self.size_bytes += len(item.message)
-        self.wake()
-        if self.size_bytes > self._backlog_bytes:
+        self._add(item)
+        # One message alone is never too much: the limit is for what waits behind it.
+        if self.size_bytes > self._backlog_bytes and len(self.items) > 1:
             self._on_full(self)
 
     def put_answer(self, item: Item) -> None:
         """Add the answer to one of its calls; the last one ends the stream."""
         self.open_calls -= 1
-        self.put(item)
+        self._add(item)  # whatever its size: it is what the client came for, and nothing more will come
         if self.open_calls == 0:
             self.end()
 
@@ -132,6 +129,16 @@ class Stream:
             await self._waiter
         finally:
             self._waiter = None
+
+    def _add(self, item: Item) -> None:
+        if self.has_ended or not self.is_live:
+            return
+        self.items.append(item)
+        if isinstance(item, bytes):
+            self.size_bytes += len(item)
+        elif isinstance(item, Ask):
+            self.size_bytes += len(item.message)
+        self.wake()
 
     def _clear(self) -> None:
         self.items = []

@@ -614,3 +614,27 @@ def test_a_raw_id_is_given_back_byte_for_byte() -> None:
     assert isinstance(answer, bytes)
     assert rb'"id":"\u0041\ud800"' in answer
     assert isinstance(message.raw_id, Raw)
+
+
+def test_an_answer_is_never_too_large_for_its_stream() -> None:
+    pair = Pair(stream_backlog_bytes=1000)
+    other, stream = pair.call(1), pair.call(2)
+    pair.child_says(big(1))
+
+    pair.child_answers(pair.last_sent["id"], {"text": "x" * 5000})
+
+    assert len(got(stream)[-1]["result"]["text"]) == 5000
+    assert other.is_live
+    assert "cut.slow_reader" not in pair.counts.snapshot()
+
+
+def test_one_large_message_alone_is_not_too_much() -> None:
+    pair = Pair(stream_backlog_bytes=1000)
+    other, stream = pair.call(1, params={"_meta": {"progressToken": 1}}), pair.call(2)
+
+    pair.child_says(
+        {"jsonrpc": "2.0", "method": "notifications/progress", "params": {"progressToken": 1, "message": "x" * 5000}}
+    )
+
+    assert len(got(other)) == 1
+    assert stream.is_live

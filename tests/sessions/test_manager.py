@@ -10,9 +10,18 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from proxy.errors import ChildExited, ChildStartFailed, Draining, SessionEnded, SessionNotFound, TooManySessions
+from proxy.errors import (
+    CallCancelled,
+    ChildExited,
+    ChildStartFailed,
+    Draining,
+    DuplicateId,
+    SessionEnded,
+    SessionNotFound,
+    TooManySessions,
+)
 from proxy.observe import Counts
-from proxy.protocol.messages import Request, parse_client_message
+from proxy.protocol.messages import Notification, Request, parse_client_message
 from proxy.sessions import manager as manager_module
 from proxy.sessions.limits import SessionLimits
 from proxy.sessions.manager import SessionManager
@@ -450,3 +459,32 @@ async def test_many_sessions_come_and_go_at_once() -> None:
 
         assert most <= 6
         await no_children(manager)
+
+
+async def test_a_call_that_waits_for_its_turn_can_be_cancelled_by_its_client() -> None:
+    """The child never hears of it, its id is taken while it waits and free afterwards."""
+    async with running_manager(max_calls_per_child=1) as manager:
+        session = await opened(manager)
+        await call(session, 1)
+        sent = session.exchange.link.pending_bytes
+
+        async def wait_for_a_turn() -> None:
+            with pytest.raises(CallCancelled):
+                await call(session, 2)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(wait_for_a_turn)
+            await anyio.wait_all_tasks_blocked()
+            with pytest.raises(DuplicateId):
+                session.exchange.check_new_ids([request(2)])
+            message = parse_client_message(
+                b'{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":2}}'
+            )
+            assert isinstance(message, Notification)
+            session.exchange.notify(message)
+
+        session.exchange.check_new_ids([request(2)])
+        assert session.exchange.calls_in_flight == 1
+        assert session.exchange.link.pending_bytes == sent
+        session.exchange.received([b'{"jsonrpc":"2.0","id":1,"result":{}}'])
+        await call(session, 3)

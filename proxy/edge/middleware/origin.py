@@ -59,7 +59,7 @@ class OriginGuard:
         self._exempt = frozenset(exempt_paths)
         self._with_cors = CORSMiddleware(
             app,
-            allow_origins=list(allowed_origins),
+            allow_origins=list(self._origins),
             allow_origin_regex=LOOPBACK_ORIGIN,
             allow_methods=["GET", "POST", "DELETE", "OPTIONS"],
             allow_headers=["*"],  # answered with the list that was asked for: Mcp-Param-* has no fixed names
