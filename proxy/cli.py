@@ -25,11 +25,12 @@ Each client gets a session with a server process of its own. /health and /readyz
 """
 
 ENDING = """\
-Every flag is a variable, too: --idle-timeout 10m is MCP_PROXY_IDLE_TIMEOUT=10m. Containers may use SERVER_COMMAND,
-SERVER_NAME, SESSION_TIMEOUT, MCP_PROTOCOL_VERSION, MCP_BIND_HOST, MCP_PORT. Flags win over variables.
+Every flag is a variable, too: --idle-timeout 10m is MCP_PROXY_IDLE_TIMEOUT=10m. Containers may use
+SERVER_COMMAND, SERVER_NAME, SESSION_TIMEOUT, MCP_PROTOCOL_VERSION, MCP_BIND_HOST, MCP_PORT. Flags
+win over variables.
 
-Exit codes: 0 after a clean end (SIGTERM, Ctrl-C), 1 if the server can't be started or something had to be cut off,
-2 for settings that can't be.
+Exit codes: 0 after a clean end (SIGTERM, Ctrl-C), 1 if the server can't be started or something had
+to be cut off, 2 for settings that can't be.
 """
 
 GROUPS = {
@@ -59,7 +60,13 @@ GROUPS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `mcp-proxy`; returns the exit code. Reads the process's arguments and environment."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _run(list(sys.argv[1:] if argv is None else argv))
+    except KeyboardInterrupt:  # before the daemon could take the signal
+        return 1
+
+
+def _run(words: Sequence[str]) -> int:
     own = words[: words.index("--")] if "--" in words else words
     if sys.platform == "win32":
         return _refuse(["Windows is not supported; use WSL or a container"], code=1)
@@ -85,10 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from proxy.server import serve
 
     logs.configure(settings.log_level, settings.log_format)
-    try:
-        return serve(settings)
-    except KeyboardInterrupt:  # before the daemon could take the signal
-        return 1
+    return serve(settings)
 
 
 def help_text() -> str:
@@ -96,7 +100,7 @@ def help_text() -> str:
     import textwrap
 
     from proxy.settings import Settings
-    from proxy.sources import default, flag
+    from proxy.sources import choices, default, flag
 
     lines = [EXAMPLES]
     for title, fields in GROUPS.items():
@@ -105,7 +109,9 @@ def help_text() -> str:
             info = Settings.model_fields[field]
             value = "" if info.annotation is bool else " " + option_value(field)
             shown = default(field)
-            text = " ".join((info.description or "").split()) + (f" [{shown}]" if shown else "")
+            text = " ".join((info.description or "").split())
+            text += f" One of {', '.join(choices(field))}." if choices(field) else ""
+            text += f" [{shown}]" if shown else ""
             head = f"  {flag(field)}{value}"
             body = textwrap.wrap(text, 100 - 34)
             if len(head) > 33:
@@ -123,7 +129,10 @@ def option_value(field: str) -> str:
         return "DURATION"
     if field.endswith("_bytes"):
         return "SIZE"
-    return {"env": "NAME=VALUE", "command": "COMMAND", "pass_env": "PATTERN"}.get(field, field.upper().split("_")[-1])
+    if field.startswith("max_") or field == "waiting_messages":
+        return "N"
+    special = {"env": "NAME=VALUE", "pass_env": "PATTERN", "cwd": "FOLDER"}
+    return special.get(field, field.upper().split("_")[-1])
 
 
 def _refuse(faults: Sequence[str], *, code: int) -> int:

@@ -16,6 +16,8 @@ _CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), 127, *range(128, 160
     9: "\\t",
     0x2028: "\\u2028",
     0x2029: "\\u2029",
+    # These reverse what a terminal shows of the line.
+    **{code: f"\\u{code:04x}" for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))},
 }
 
 
@@ -32,8 +34,10 @@ def configure(level: str, form: str) -> None:
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     # sse_starlette logs payloads at DEBUG; uvicorn tells at INFO what we tell ourselves.
+    # A logger's own level is asked instead of the root's: never louder than what was asked for.
+    quiet = logging.INFO if level == "debug" else max(logging.WARNING, root.level)
     for name in ("sse_starlette", "uvicorn", "asyncio"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+        logging.getLogger(name).setLevel(quiet)
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
@@ -69,8 +73,12 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
-            **_fields(record),
         }
+        # What we say of the record stands; a field of the same name is told beside it.
+        entry |= {f"{name}_" if name in entry else name: value for name, value in _fields(record).items()}
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
-        return json.dumps(entry, default=str)
+        try:
+            return json.dumps(entry, default=str, allow_nan=False)
+        except (TypeError, ValueError):  # odd keys, NaN, a loop: a line that reads worse, not a lost one
+            return json.dumps({name: str(value) for name, value in entry.items()})

@@ -17,7 +17,8 @@ import anyio
 import uvicorn
 from anyio.abc import TaskStatus
 
-from proxy.child.spec import ProgramNotFound, find_program
+from proxy.child.spec import MARKER, ProgramNotFound, find_program
+from proxy.child.watch import OrphanReaper, become_subreaper, guarded
 from proxy.edge.bridge import Bridge
 from proxy.settings import Settings
 
@@ -27,6 +28,8 @@ KEEP_ALIVE_SECONDS = 75
 """An idle connection is kept longer than common gateways reuse one (60 s), so that they never meet a closed one."""
 CLOSE_SECONDS = 2
 """After a drain nothing is left to wait for; connections that don't close by then are cut."""
+REAP_SECONDS = 1.0
+"""How often the dead among adopted processes are looked for."""
 BACKLOG = 2048
 TCP_PROBE_SECONDS = 15
 
@@ -118,7 +121,17 @@ class _Daemon:
 
     async def run(self) -> int:
         """Serve until a signal, drain, and return the exit code."""
+        bridge = self._bridge
+        with guarded(bridge.spec.env[MARKER]) as guardian:
+            bridge.manager.watch = guardian
+            reaper = OrphanReaper(lambda: bridge.manager.pids() | {guardian.pid}) if become_subreaper() else None
+            await self._run(reaper)
+        return 1 if self._signals > 1 or bridge.manager.was_cut else 0
+
+    async def _run(self, reaper: OrphanReaper | None) -> None:
         async with self._bridge.run(), anyio.create_task_group() as tasks:
+            if reaper is not None:
+                tasks.start_soon(_reap_orphans, reaper)
             tasks.start_soon(self._serve)
             await self._server.is_up.wait()
             await tasks.start(self._obey_signals)
@@ -128,7 +141,6 @@ class _Daemon:
             self._server.should_exit = True
             await self._served.wait()
             tasks.cancel_scope.cancel()
-        return 1 if self._signals > 1 or self._bridge.manager.was_cut else 0
 
     async def _serve(self) -> None:
         await self._server.serve([self._listener])
@@ -157,6 +169,12 @@ class _Daemon:
         logger.info("serving %s", url, extra={"command": settings.server_argv[0]})
         if settings.demo:
             sys.stderr.write(lesson(url))
+
+
+async def _reap_orphans(reaper: OrphanReaper) -> None:
+    while True:
+        await anyio.sleep(REAP_SECONDS)
+        reaper.reap()
 
 
 def lesson(url: str) -> str:

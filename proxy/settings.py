@@ -36,6 +36,9 @@ LegacyVersion = Literal["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25", 
 
 MIB = 1 << 20
 
+TAKEN_PATHS = frozenset({"/health", "/healthz", "/readyz", "/metrics", "/servers"})
+"""What the daemon serves itself; some of it to anybody, whatever the Origin and Host."""
+
 
 class Settings(BaseSettings):
     """Everything an operator can change.
@@ -234,10 +237,11 @@ class Settings(BaseSettings):
     @field_validator("path")
     @classmethod
     def _path_is_one(cls, value: str) -> str:
-        if not re.fullmatch(r"/[A-Za-z0-9._~/-]*", value) or "//" in value:
+        # Clients resolve "." and ".." themselves, so such a path would never be asked for.
+        if not re.fullmatch(r"/[A-Za-z0-9._~/-]*", value) or "//" in value or {".", ".."} & set(value.split("/")):
             raise ValueError("a path begins with / and has letters, digits and . _ ~ - in it")
         path = value.rstrip("/")
-        if path in ("/health", "/healthz", "/readyz", "/metrics", "/servers"):
+        if path in TAKEN_PATHS:
             raise ValueError("this path is taken")
         return path or "/"
 
@@ -250,6 +254,9 @@ class Settings(BaseSettings):
             )
         if len(given) > 1:
             raise ValueError("only one of --command, words behind --, and --demo can be given")
+        if f"{self.path.rstrip('/')}/{self.server_name}" in TAKEN_PATHS:
+            # The server is served there, too; on an exempt path nobody would check the Origin.
+            raise ValueError(f"with --path {self.path}, --server-name can't be {self.server_name}: this path is taken")
         if self.dead_peer_timeout_seconds < self.slow_reader_timeout_seconds + 15:
             raise ValueError(
                 "--dead-peer-timeout must be at least 15s more than --slow-reader-timeout: "

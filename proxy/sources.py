@@ -95,9 +95,8 @@ def unknown_variables(environ: Mapping[str, str]) -> list[tuple[str, str | None]
 def allowed(field: str) -> str:
     """What a setting may be, in words."""
     info = Settings.model_fields[field]
-    choices = _choices(info.annotation)
-    if choices:
-        return "one of " + ", ".join(choices)
+    if choices(field):
+        return "one of " + ", ".join(choices(field))
     shape = next((item for item in info.metadata if isinstance(item, Shape)), None)
     if field in SECRET:
         return "NAME=VALUE"
@@ -114,6 +113,11 @@ def allowed(field: str) -> str:
     if high is not None:
         text += f", at most {_show(field, high)}"
     return text
+
+
+def choices(field: str) -> tuple[str, ...]:
+    """What a setting may be, if that can be listed; else empty."""
+    return _choices(Settings.model_fields[field].annotation)
 
 
 def default(field: str) -> str:
@@ -141,7 +145,7 @@ def _choices(annotation: Any) -> tuple[str, ...]:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise SettingsError([message])
+        raise SettingsError([message.removeprefix("argument ")])
 
 
 def _from_flags(argv: Sequence[str]) -> dict[str, Any]:
@@ -159,7 +163,7 @@ def _from_flags(argv: Sequence[str]) -> dict[str, Any]:
             parser.add_argument(flag(field), dest=field, action=action, default=None)
     given, unknown = parser.parse_known_args(words)
     if unknown:
-        raise SettingsError([_unknown(word) for word in unknown[:1]])
+        raise SettingsError([_unknown(unknown[0], may_be_secret=given.env is not None)])
     values = {field: value for field, value in vars(given).items() if value is not None}
     if "env" in values:
         values["env"] = _pairs(values["env"], "--env")
@@ -170,9 +174,11 @@ def _from_flags(argv: Sequence[str]) -> dict[str, Any]:
     return values
 
 
-def _unknown(word: str) -> str:
+def _unknown(word: str, *, may_be_secret: bool) -> str:
     if not word.startswith("-"):
-        return f"unexpected {word!r}: the server's command goes behind -- or into --command"
+        # Behind `--env TOKEN=a b` without quotes it is the rest of the secret.
+        shown = "word, not shown beside --env" if may_be_secret else repr(word)
+        return f"unexpected {shown}: the server's command goes behind -- or into --command"
     name = word.partition("=")[0]
     near = get_close_matches(name, [flag(field) for field, _ in flag_fields()], n=1)
     return f"there is no flag {name}" + (f"; did you mean {near[0]}?" if near else "; see --help")

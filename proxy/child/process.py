@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import secrets
 import signal
 import subprocess
 from collections.abc import AsyncIterator, Callable
@@ -16,9 +17,11 @@ import anyio.to_thread
 from proxy.child.ladder import Step, ladder
 from proxy.child.link import Line, Link
 from proxy.child.pipes import widen
-from proxy.child.procfs import group_lives
-from proxy.child.spec import ChildSpec
+from proxy.child.procfs import descendants, group_lives, still_alive
+from proxy.child.spec import MARKER, ChildSpec
 from proxy.child.stderr import StderrDrain
+from proxy.child.strays import StrayFinder, end_strays
+from proxy.child.watch import NoWatch, ProcessWatch
 from proxy.errors import ChildStartFailed
 
 logger = logging.getLogger(__name__)
@@ -44,12 +47,15 @@ class Child:
         *,
         on_lines: Callable[[list[Line]], None],
         on_gone: Callable[[int | None], None],
+        finder: StrayFinder,
     ) -> None:
         self.pid = process.pid
         self.was_killed = False
         self._spec = spec
         self._process = process
         self._on_gone = on_gone
+        self._finder = finder
+        self._marker = pipes.marker
         self._loop = asyncio.get_running_loop()
         self._started_at = self._loop.time()
         self._closed_timer: asyncio.TimerHandle | None = None
@@ -142,6 +148,7 @@ class Child:
             stdin_grace_seconds=self._spec.stdin_grace_seconds,
             term_grace_seconds=self._spec.term_grace_seconds,
         )
+        seen = descendants(self.pid)  # while their ancestry is unbroken
         self.link.resume()  # a child blocked on a full stdout could not even see its stdin close
         for step in steps:
             if self._exited.is_set() and not self._group_lives():
@@ -151,6 +158,9 @@ class Child:
                 break
         else:
             logger.error("child can't be ended", extra={"pid": self.pid})
+        strays = still_alive(seen) | await self._finder.find(self._marker)
+        if strays and await end_strays(strays, term_grace_seconds=self._spec.term_grace_seconds):
+            self.was_killed = True
         self._unwatch()
         self.link.close()
         self._stderr.close()
@@ -188,7 +198,12 @@ class Child:
 
 @asynccontextmanager
 async def open_child(
-    spec: ChildSpec, *, on_lines: Callable[[list[Line]], None], on_gone: Callable[[int | None], None]
+    spec: ChildSpec,
+    *,
+    on_lines: Callable[[list[Line]], None],
+    on_gone: Callable[[int | None], None],
+    finder: StrayFinder | None = None,
+    watch: ProcessWatch | None = None,
 ) -> AsyncIterator[Child]:
     """Start a child in a session and process group of its own; end it, with its group, on the way out.
 
@@ -199,6 +214,8 @@ async def open_child(
         on_lines: Gets the lines of its stdout, on the event loop.
         on_gone: Called once with its return code when it is dead, all its lines having been delivered; with None when
             it lives but has closed a pipe.
+        finder: Finds what has left the group; shared by all that end at once.
+        watch: Who else is told of the process.
 
     Raises:
         ChildStartFailed: If it can't be started.
@@ -211,32 +228,39 @@ async def open_child(
         logger.warning("child not started", extra={"error": f"{type(exc).__name__}: {exc}"})
         raise ChildStartFailed from exc
     try:
-        child = Child(spec, process, pipes, on_lines=on_lines, on_gone=on_gone)
+        child = Child(spec, process, pipes, on_lines=on_lines, on_gone=on_gone, finder=finder or StrayFinder())
     except OSError as exc:  # no descriptor left to watch it by
         process.kill()
         process.wait()
         logger.warning("child not watched", extra={"pid": process.pid, "error": f"{type(exc).__name__}: {exc}"})
         raise ChildStartFailed from exc
+    watch = watch or NoWatch()
+    watch.started(child.pid)
     logger.info("child started", extra={"pid": child.pid})
     try:
         yield child
     finally:
         with anyio.CancelScope(shield=True):
             await child._end()
+        watch.ended(child.pid)
 
 
 @dataclass(frozen=True, slots=True)
 class _Pipes:
-    """Our ends of a child's pipes."""
+    """Our ends of a child's pipes, and how to know it again."""
 
     stdin: int
     stdout: int
     stderr: int
+    marker: bytes
+    """Its own entry in the environment."""
 
 
 def _spawn(spec: ChildSpec) -> tuple["subprocess.Popen[bytes]", _Pipes]:
     """Start the process; closes every descriptor that is not handed out."""
     opened: list[int] = []
+    # The bridge's marker, and after it what tells this child from the others.
+    marker = f"{spec.env.get(MARKER, '')}.{secrets.token_hex(8)}"
     try:
         for _ in range(3):
             opened += os.pipe()
@@ -247,7 +271,7 @@ def _spawn(spec: ChildSpec) -> tuple["subprocess.Popen[bytes]", _Pipes]:
             stdout=stdout_write,
             stderr=stderr_write,
             cwd=spec.cwd,
-            env=dict(spec.env),
+            env={**spec.env, MARKER: marker},
             start_new_session=True,
         )
     except BaseException:
@@ -258,4 +282,4 @@ def _spawn(spec: ChildSpec) -> tuple["subprocess.Popen[bytes]", _Pipes]:
         os.close(fd)
     for fd in (stdin_write, stdout_read):
         widen(fd)
-    return process, _Pipes(stdin_write, stdout_read, stderr_read)
+    return process, _Pipes(stdin_write, stdout_read, stderr_read, f"{MARKER}={marker}".encode())

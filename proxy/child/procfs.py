@@ -1,6 +1,7 @@
 """Which processes are alive? Reads `/proc`; knows nothing where there is none."""
 
 import os
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 PROC = "/proc"
@@ -13,6 +14,8 @@ class Stat(NamedTuple):
     state: str
     parent: int
     group: int
+    started: int
+    """In clock ticks since boot; with the id it names one process for ever."""
 
     @property
     def is_alive(self) -> bool:
@@ -23,8 +26,8 @@ class Stat(NamedTuple):
 def parse_stat(text: str) -> Stat:
     """Parse the line; the name of the program, in parentheses, may hold anything."""
     pid, _, rest = text.partition(" (")
-    state, parent, group, *_ = rest.rpartition(")")[2].split()
-    return Stat(int(pid), state, int(parent), int(group))
+    fields = rest.rpartition(")")[2].split()
+    return Stat(int(pid), fields[0], int(fields[1]), int(fields[2]), int(fields[19]))
 
 
 def group_lives(group: int) -> bool | None:
@@ -36,6 +39,72 @@ def group_lives(group: int) -> bool | None:
     return any(
         stat.group == group and stat.is_alive for name in names if name.isdigit() and (stat := _read(name)) is not None
     )
+
+
+def descendants(pid: int) -> set[Stat]:
+    """The children of a process, theirs, and so on, as of now; empty where that can't be known."""
+    found: dict[int, Stat] = {}
+    todo = [pid]
+    while todo:
+        for child in children(todo.pop()) - found.keys():
+            stat = _read(str(child))
+            if stat is not None:
+                found[child] = stat
+                todo.append(child)
+    return set(found.values())
+
+
+def still_alive(processes: Iterable[Stat]) -> set[int]:
+    """Those that run on: the same processes, not others that were given their ids."""
+    return {
+        old.pid
+        for old in processes
+        if (now := _read(str(old.pid))) is not None and now.is_alive and now.started == old.started
+    }
+
+
+def children(pid: int) -> set[int]:
+    """The direct children of a process, whichever of its threads started them."""
+    found: set[int] = set()
+    try:
+        for thread in os.listdir(f"{PROC}/{pid}/task"):
+            with open(f"{PROC}/{pid}/task/{thread}/children", encoding="ascii") as file:
+                found.update(map(int, file.read().split()))
+    except (OSError, ValueError):
+        return found
+    return found
+
+
+def carriers(markers: Collection[bytes]) -> dict[bytes, set[int]]:
+    """The living processes whose environment has one of these `NAME=VALUE` entries, by the entry.
+
+    Looks at every process that we may look at: some ten microseconds for each. For use in a thread.
+    """
+    found: dict[bytes, set[int]] = {}
+    try:
+        names = [name for name in os.listdir(PROC) if name.isdigit()]
+    except OSError:
+        return found
+    for name in names:
+        try:
+            with open(f"{PROC}/{name}/environ", "rb") as file:
+                environ = file.read()
+        except OSError:
+            continue
+        if not any(marker in environ for marker in markers):
+            continue
+        stat = _read(name)
+        if stat is None or not stat.is_alive:
+            continue
+        for marker in set(markers).intersection(environ.split(b"\0")):
+            found.setdefault(marker, set()).add(stat.pid)
+    return found
+
+
+def is_zombie(pid: int) -> bool:
+    """Whether a process is dead and waits for its parent to take notice."""
+    stat = _read(str(pid))
+    return stat is not None and not stat.is_alive
 
 
 def _read(name: str) -> Stat | None:

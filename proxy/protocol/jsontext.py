@@ -31,8 +31,10 @@ class _Name:
 
 _decode_names = msgspec.json.Decoder(dict[_Name, Raw], dec_hook=lambda _type, _text: _Name()).decode
 
-# An escaped surrogate, or escaped backslashes: they are matched too so that no match begins at the second of two.
-_SURROGATE = re.compile(rb"\\(?:(u[dD][89a-fA-F][0-9a-fA-F]{2})|\\(?:\\\\)*+)")
+# A lone surrogate (the group). Pairs and escaped backslashes are matched too, so that no match begins inside one.
+_ESCAPE = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|\\(?:\\\\)*+)"
+)
 _NAME = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"')
 _SPACE = re.compile(rb"[ \t\r\n]*")
 _NOT_STRUCTURE = bytes(set(range(256)) - set(b'[]{}"'))
@@ -129,7 +131,7 @@ def depth_exceeds(data: bytes, limit: int) -> bool:
 
 
 def _mask(data: bytes, cause: msgspec.DecodeError) -> bytes:
-    masked = _SURROGATE.sub(lambda match: b"\\u0061" if match[1] else match[0], data)
+    masked = _ESCAPE.sub(lambda match: b"\\u0061" if match[1] else match[0], data)
     if masked == data:
         raise NotJson from cause
     return masked

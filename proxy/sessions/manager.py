@@ -10,6 +10,8 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from proxy.child.process import Child
 from proxy.child.spec import ChildSpec
+from proxy.child.strays import StrayFinder
+from proxy.child.watch import NoWatch, ProcessWatch
 from proxy.errors import Draining, SessionNotFound, TooManySessions
 from proxy.observe import Counts
 from proxy.protocol.lifecycle import State
@@ -55,6 +57,9 @@ class SessionManager:
         self._unpublished: set[Session] = set()  # started, `initialize` not yet answered
         self._children = 0
         self._live: set[Child] = set()
+        self._finder = StrayFinder()
+        self.watch: ProcessWatch = NoWatch()
+        """Who else is told of every process; set before `run`."""
         self._waiters: list[asyncio.Future[None]] = []
         self._tasks: TaskGroup | None = None
         self._checks = anyio.Event()
@@ -90,6 +95,10 @@ class SessionManager:
     def child_count(self) -> int:
         """Processes, those being ended included."""
         return self._children
+
+    def pids(self) -> set[int]:
+        """The process ids of the children, as far as they are known."""
+        return {child.pid for child in self._live}
 
     @property
     def calls_in_flight(self) -> int:
@@ -158,7 +167,9 @@ class SessionManager:
     async def _own_session(self, *, task_status: TaskStatus[Session]) -> None:
         session: Session | None = None
         try:
-            async with open_session(self._spec, limits=self._limits, counts=self._counts) as (session, child):
+            async with open_session(
+                self._spec, limits=self._limits, counts=self._counts, finder=self._finder, watch=self.watch
+            ) as (session, child):
                 self._spawning -= 1
                 self._unpublished.add(session)
                 self._live.add(child)

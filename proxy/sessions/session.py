@@ -11,6 +11,8 @@ import anyio
 
 from proxy.child.process import Child, open_child
 from proxy.child.spec import ChildSpec
+from proxy.child.strays import StrayFinder
+from proxy.child.watch import ProcessWatch
 from proxy.errors import (
     ChildExited,
     ChildNotReading,
@@ -254,7 +256,7 @@ def missing_package_hint(stderr_tail: list[str]) -> str | None:
 
 @asynccontextmanager
 async def open_session(
-    spec: ChildSpec, *, limits: SessionLimits, counts: Counts
+    spec: ChildSpec, *, limits: SessionLimits, counts: Counts, finder: StrayFinder, watch: ProcessWatch
 ) -> AsyncIterator[tuple[Session, Child]]:
     """Own one session from spawn to reaped child.
 
@@ -262,7 +264,9 @@ async def open_session(
         ChildStartFailed: If the child can't be started.
     """
     session = Session(limits=limits, counts=counts)
-    async with open_child(spec, on_lines=session.exchange.received, on_gone=session.child_gone) as child:
+    async with open_child(
+        spec, on_lines=session.exchange.received, on_gone=session.child_gone, finder=finder, watch=watch
+    ) as child:
         session.attach(child)
         try:
             yield session, child

@@ -12,9 +12,9 @@ from proxy.child.procfs import Stat, group_lives, parse_stat
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("7 (sh) S 1 7 7 0 -1", Stat(7, "S", 1, 7)),
-        ("8 (a) Z 9 (b) R 2 3 4 0 -1", Stat(8, "R", 2, 3)),
-        ("9 ((()) Z 2 3 4 0 -1", Stat(9, "Z", 2, 3)),
+        ("7 (sh) S 1 7 " + "0 " * 16 + "99 0", Stat(7, "S", 1, 7, 99)),
+        ("8 (a) Z 9 (b) R 2 3 " + "0 " * 16 + "99 0", Stat(8, "R", 2, 3, 99)),
+        ("9 ((()) Z 2 3 " + "0 " * 16 + "99 0", Stat(9, "Z", 2, 3, 99)),
     ],
 )
 def test_a_stat_line_is_read_whatever_the_program_is_called(text: str, expected: Stat) -> None:
@@ -22,8 +22,8 @@ def test_a_stat_line_is_read_whatever_the_program_is_called(text: str, expected:
 
 
 def test_a_zombie_is_not_alive() -> None:
-    assert not parse_stat("9 (x) Z 2 3 4").is_alive
-    assert parse_stat("9 (x) S 2 3 4").is_alive
+    assert not Stat(9, "Z", 2, 3, 99).is_alive
+    assert Stat(9, "S", 2, 3, 99).is_alive
 
 
 def test_a_group_lives_until_its_last_member_is_dead_reaped_or_not() -> None:

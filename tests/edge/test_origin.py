@@ -1,5 +1,7 @@
 """Which Origins and Hosts are served."""
 
+from typing import Any
+
 import httpx
 import pytest
 from starlette.applications import Starlette
@@ -52,7 +54,7 @@ async def test_foreign_pages_are_refused(origin: str) -> None:
 
 
 async def test_an_origin_that_was_allowed_is_served_and_others_are_not() -> None:
-    allowed = {"allowed_origins": ["https://app.example"]}
+    allowed: dict[str, Any] = {"allowed_origins": ["https://app.example"]}
 
     assert await status({"origin": "https://APP.example"}, **allowed) == 200
     assert await status({"origin": "http://app.example"}, **allowed) == 403

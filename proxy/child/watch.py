@@ -1,0 +1,133 @@
+"""Who else is told of every process that begins and ends?"""
+
+import ctypes
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Protocol
+
+from proxy.child.procfs import children, is_zombie
+
+logger = logging.getLogger(__name__)
+
+_PR_SET_CHILD_SUBREAPER = 36
+_GOODBYE_SECONDS = 2.0
+
+
+class ProcessWatch(Protocol):
+    """Is told of process groups, by the process id of their leader."""
+
+    def started(self, pid: int) -> None:
+        """One has begun."""
+
+    def ended(self, pid: int) -> None:
+        """One is gone, every member of it."""
+
+
+class NoWatch:
+    """Nobody: for a bridge in somebody else's process."""
+
+    def started(self, pid: int) -> None:
+        """Nothing to do."""
+
+    def ended(self, pid: int) -> None:
+        """Nothing to do."""
+
+
+class Guardian:
+    """The guardian process, as the daemon sees it. See `proxy.child.guardian`."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]") -> None:
+        self._process = process
+        self._is_gone = False
+        self.pid = process.pid
+
+    def started(self, pid: int) -> None:
+        """End this group if the daemon is killed."""
+        self._tell(b"+ %d\n" % pid)
+
+    def ended(self, pid: int) -> None:
+        """This group is gone."""
+        self._tell(b"- %d\n" % pid)
+
+    def _tell(self, line: bytes) -> None:
+        assert self._process.stdin is not None
+        if self._is_gone:
+            return
+        try:
+            self._process.stdin.write(line)
+        except (BrokenPipeError, BlockingIOError):
+            self._is_gone = True
+            logger.error("the guardian is gone; children would survive a SIGKILL of the daemon")
+
+
+@contextmanager
+def guarded(marker: str) -> Iterator[Guardian]:
+    """Run a guardian for the processes that carry `marker`; it goes with the block.
+
+    Raises:
+        OSError: If it can't be started.
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-I", "-S", str(Path(__file__).with_name("guardian.py"))],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={},
+        cwd="/",
+        start_new_session=True,
+        bufsize=0,
+    )
+    assert process.stdin is not None
+    os.set_blocking(process.stdin.fileno(), False)
+    guardian = Guardian(process)
+    guardian._tell(b"m %b\n" % marker.encode())
+    try:
+        yield guardian
+    finally:
+        guardian._tell(b"bye\n")
+        process.stdin.close()
+        try:
+            process.wait(_GOODBYE_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def become_subreaper() -> bool:
+    """Adopt the orphans of our children instead of leaving them to PID 1. False where that can't be had."""
+    try:
+        result: int = ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    except (OSError, AttributeError):
+        return False
+    return result == 0
+
+
+class OrphanReaper:
+    """Takes notice of the death of adopted processes. For a subreaper only: a host's children are the host's.
+
+    Args:
+        own: The process ids that somebody here waits for.
+    """
+
+    def __init__(self, own: Callable[[], set[int]]) -> None:
+        self._own = own
+        self._seen: set[int] = set()
+
+    def reap(self) -> int:
+        """Reap those that are dead; returns how many. Called now and then.
+
+        One that has just been started and is not yet known to anybody must not be taken for an orphan: a zombie is
+        reaped when it is seen a second time.
+        """
+        dead = {pid for pid in children(os.getpid()) - self._own() if is_zombie(pid)}
+        count = 0
+        for pid in dead & self._seen:
+            with suppress(ChildProcessError):
+                count += os.waitpid(pid, os.WNOHANG)[0] == pid
+        self._seen = dead
+        return count

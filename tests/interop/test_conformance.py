@@ -1,0 +1,219 @@
+"""The official conformance suite finds no fault in the official SDK's server behind the proxy.
+
+The suite exits with 0 although a check only warned, and calls a scenario in which nothing was checked passed.
+So its results are read check by check: nothing may fail, warn or be skipped, and something must succeed.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.daemon import running_daemon
+
+pytestmark = pytest.mark.interop
+
+HERE = Path(__file__).parent
+FIXTURE = HERE.parent / "programs" / "conformance_server.py"
+
+RUN_SECONDS = 120
+"""For all scenarios of a run, which take a few seconds; each has 30 s by the suite's own clock."""
+
+Check = dict[str, Any]
+Results = Mapping[str, Sequence[Check]]
+"""The checks of each scenario."""
+
+
+@dataclass(frozen=True)
+class Suite:
+    """One run of a published suite."""
+
+    folder: str
+    arguments: tuple[str, ...]
+    scenarios: int
+    """How many the pinned version runs: fewer would be a pass for want of questions."""
+    successes: int
+    """Checks that succeed at least; some become mere remarks if there is nothing to check."""
+    exceptions: Mapping[str, str] = field(default_factory=dict)
+    """Scenarios with warnings or nothing checked, and why. Strict: one that is clean must leave the list."""
+
+    @property
+    def programs(self) -> Path:
+        return HERE / self.folder / "node_modules" / ".bin"
+
+
+SUITES = {
+    "2025-11-25": Suite(
+        "conformance",
+        ("--requirements", "2025-11-25"),
+        scenarios=33,
+        successes=80,
+        exceptions={"server-sse-polling": "needs a stream with a priming event, and its resumption; not scored"},
+    ),
+    "2025-06-18": Suite(
+        "conformance",
+        ("--suite", "all", "--spec-version", "2025-06-18"),
+        scenarios=27,
+        successes=56,
+    ),
+    "0.1.16": Suite(
+        "conformance-old",
+        ("--suite", "all"),
+        scenarios=32,
+        successes=43,
+        exceptions={
+            "server-sse-polling": "the suite agrees on 2025-11-25, then calls with the header of 2025-03-26, which "
+            "has no priming events; the SDK's own HTTP server gets two warnings, too"
+        },
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """What came of a run.
+
+    Attributes:
+        results: By the suite, for each scenario.
+        output: Of the suite.
+        log: Of the daemon.
+    """
+
+    results: Results
+    output: str
+    log: str
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[Run]]]:
+    """All runs at once: each spends its time on the start of one child after the other."""
+    with ThreadPoolExecutor(max_workers=len(SUITES)) as pool:
+        yield {name: pool.submit(play, suite, tmp_path_factory.mktemp(name)) for name, suite in SUITES.items()}
+
+
+@pytest.mark.parametrize("name", SUITES)
+def test_every_scenario_of_the_official_suite_passes(name: str, runs: dict[str, Future[Run]]) -> None:
+    """Spec: 2025-11-25 and earlier, as far as the suite goes."""
+    suite, run = SUITES[name], runs[name].result()
+
+    problems = {scenario: faults(scenario, checks) for scenario, checks in run.results.items()}
+    unexcused = [
+        line
+        for scenario, lines in problems.items()
+        for line in lines
+        if scenario not in suite.exceptions or ": FAILURE " in line
+    ]
+    clean = [scenario for scenario in suite.exceptions if not problems.get(scenario)]
+
+    assert not unexcused, "\n".join([*unexcused, "", "the daemon's last words:", run.log[-4000:]])
+    assert len(run.results) == suite.scenarios, f"{sorted(run.results)}\n{run.output[-4000:]}"
+    assert successes(run.results) >= suite.successes
+    assert not clean, f"these pass now, take them off the list of exceptions: {clean}"
+    assert "Traceback" not in run.log, run.log
+
+
+def play(suite: Suite, folder: Path) -> Run:
+    """Run a suite against a daemon of its own; the results go to this folder."""
+    with running_daemon("--", sys.executable, str(FIXTURE)) as daemon:
+        output = ask_suite(suite, daemon.url, folder)
+    return Run(read_results(folder), output, daemon.log)
+
+
+def ask_suite(suite: Suite, url: str, folder: Path) -> str:
+    """Let a suite try a server and write its results to this folder; returns what it printed.
+
+    Raises:
+        AssertionError: If it is not installed, or does not end in time.
+    """
+    missing = [program for program in ("conformance", "node") if not (suite.programs / program).exists()]
+    assert not missing, f"not installed in {suite.folder}: {', '.join(missing)}; run: make interop-setup"
+    argv = [str(suite.programs / "conformance"), "server", "--url", url, *suite.arguments, "--output-dir", str(folder)]
+    environment = {**os.environ, "PATH": f"{suite.programs}{os.pathsep}{os.environ['PATH']}"}  # its own Node
+    try:
+        ended = subprocess.run(
+            argv,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=RUN_SECONDS,
+        )
+    except subprocess.TimeoutExpired as exc:
+        said = exc.output.decode(errors="replace") if isinstance(exc.output, bytes) else exc.output
+        raise AssertionError(f"the suite did not end within {RUN_SECONDS} s:\n{said}") from None
+    return ended.stdout
+
+
+def read_results(folder: Path) -> Results:
+    """What the suite has written: one folder per scenario, named after it and the time."""
+    results: dict[str, Sequence[Check]] = {}
+    for file in sorted(folder.glob("*/checks.json")):
+        named = re.fullmatch(r"server-(.+)-\d{4}-\d\d-\d\dT[\d-]+Z", file.parent.name)
+        assert named, f"not the name of a scenario and a time: {file.parent.name}"
+        assert named[1] not in results, f"ran twice: {named[1]}"
+        results[named[1]] = json.loads(file.read_text(encoding="utf-8"))
+    return results
+
+
+def successes(results: Results) -> int:
+    return sum(check["status"] == "SUCCESS" for checks in results.values() for check in checks)
+
+
+def faults(scenario: str, checks: Sequence[Check]) -> list[str]:
+    """What keeps a scenario from being clean, a line for each."""
+    lines = [
+        f"{scenario}: {check['status']} {check['id']}: {check.get('errorMessage') or check.get('details')}"
+        for check in checks
+        if check["status"] not in ("SUCCESS", "INFO")
+    ]
+    if not any(check["status"] == "SUCCESS" for check in checks):
+        lines.append(f"{scenario}: of {len(checks)} checks none succeeded")
+    return lines
+
+
+@pytest.mark.parametrize("folder", sorted({suite.folder for suite in SUITES.values()}))
+def test_the_lock_of_a_suite_names_no_download_address(folder: str) -> None:
+    """Ours: whoever installs decides from where; npm install --omit-lockfile-registry-resolved."""
+    lock = json.loads((HERE / folder / "package-lock.json").read_text(encoding="utf-8"))
+
+    assert [name for name, package in lock["packages"].items() if "resolved" in package] == []
+    assert all("integrity" in package for name, package in lock["packages"].items() if name)
+
+
+# The reading of results, on results made by hand.
+
+
+def write_checks(folder: Path, *statuses: str) -> None:
+    checks = [{"id": f"check-{nth}", "status": status, "errorMessage": "why"} for nth, status in enumerate(statuses)]
+    scenario = folder / "server-tools-list-2026-11-21T08-55-51-718Z"
+    scenario.mkdir()
+    (scenario / "checks.json").write_text(json.dumps(checks), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("statuses", "expected"),
+    [
+        (["SUCCESS", "INFO"], []),
+        (["SUCCESS", "FAILURE"], ["tools-list: FAILURE check-1: why"]),
+        (["SUCCESS", "WARNING"], ["tools-list: WARNING check-1: why"]),
+        (["SKIPPED", "SUCCESS"], ["tools-list: SKIPPED check-0: why"]),
+        (["INFO"], ["tools-list: of 1 checks none succeeded"]),
+        ([], ["tools-list: of 0 checks none succeeded"]),
+    ],
+)
+def test_a_scenario_is_clean_if_something_succeeded_and_nothing_else_happened(
+    statuses: list[str], expected: list[str], tmp_path: Path
+) -> None:
+    write_checks(tmp_path, *statuses)
+    [(scenario, checks)] = read_results(tmp_path).items()
+
+    assert faults(scenario, checks) == expected
