@@ -206,14 +206,16 @@ def parse_child_line(line: bytes | OversizedLine) -> list[Message | BadLine]:
         if is_batch(line):
             return [_element(element) for element in parse_array(line)] or [_bad("not_jsonrpc", line)]
         return [_child_message(line)]
-    except NotJson:
+    except (NotJson, NotJsonRpc) as fault:  # the second, too: a date begins like a number
         start = line.find(b"{")
         if start > 0:
             rest = _after_noise(line[start:])
             if rest is not None:
                 return [rest]
+        if isinstance(fault, NotJsonRpc):
+            return [_bad("not_jsonrpc", line)]
         return [_bad("not_json" if _is_utf8(line) else "not_utf8", line)]
-    except (NotJsonRpc, TooDeep):
+    except TooDeep:
         return [_bad("not_jsonrpc", line)]
 
 

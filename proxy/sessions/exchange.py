@@ -48,7 +48,6 @@ logger = logging.getLogger(__name__)
 
 _NO_CLIENT = "No client is connected that could answer"
 _ANSWERED_ID = re.compile(rb'"id"\s*:\s*([0-9]{1,18})\b')
-_ANSWER_SIGN = re.compile(rb'"(?:result|error|jsonrpc)"')
 
 
 class Exchange:
@@ -319,7 +318,7 @@ class Exchange:
                 "bad line from the child; more within 10 s are only counted",
                 extra={"session": self._tag, "reason": line.reason, "bytes": line.size_bytes},
             )
-        if _ANSWER_SIGN.search(line.ends):
+        if _looks_like_an_answer(line.ends):
             named = {int(found) for found in _ANSWERED_ID.findall(line.ends)} & self._calls.keys()
             if len(named) == 1:
                 self._fail(self._calls[named.pop()], AnswerUnusable())
@@ -408,3 +407,10 @@ class Exchange:
         stream.was_cut = True
         logger.warning("stream of a slow reader ended", extra={"session": self._tag, "bytes": stream.size_bytes})
         self.disconnected(stream)
+
+
+def _looks_like_an_answer(ends: bytes) -> bool:
+    """Whether the ends of a line that can't be read are those of an answer: not of a log, not of a notification."""
+    if b'"result"' in ends or b'"error"' in ends:
+        return True
+    return b'"jsonrpc"' in ends and b'"method"' not in ends

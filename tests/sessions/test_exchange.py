@@ -512,7 +512,16 @@ def test_a_broken_answer_fails_its_call_instead_of_leaving_it_waiting(line: byte
     assert got(other) == []
 
 
-@pytest.mark.parametrize("line", [b'{"level":"info","id":%d,"msg":"served"}', b"id %d done", b'"id":%d', b"\xff\xfe"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"level":"info","id":%d,"msg":"served"}',
+        b"id %d done",
+        b'"id":%d',
+        b"\xff\xfe",
+        b'{"jsonrpc":"2.0","method":"x","params":{"id":%d,"x":"\xff"}}',
+    ],
+)
 def test_noise_costs_no_call_anything(line: bytes) -> None:
     pair = Pair()
     stream = pair.call(1)
