@@ -63,7 +63,7 @@ def listen(host: str, port: int, *, dead_peer_seconds: float) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        probes = max(1, int(dead_peer_seconds // TCP_PROBE_SECONDS) - 1)
+        probes = min(127, max(1, int(dead_peer_seconds // TCP_PROBE_SECONDS) - 1))  # 127 is the kernel's most
         for name, value in (
             ("TCP_KEEPIDLE", TCP_PROBE_SECONDS),
             ("TCP_KEEPINTVL", TCP_PROBE_SECONDS),
@@ -124,7 +124,7 @@ class _Daemon:
         bridge = self._bridge
         with guarded(bridge.spec.env[MARKER]) as guardian:
             bridge.manager.watch = guardian
-            reaper = OrphanReaper(lambda: bridge.manager.pids() | {guardian.pid}) if become_subreaper() else None
+            reaper = OrphanReaper(bridge.manager.pids) if become_subreaper() else None
             await self._run(reaper)
         return 1 if self._signals > 1 or bridge.manager.was_cut else 0
 

@@ -1,12 +1,13 @@
 """What the command does before it serves: each as a process, as a user meets it."""
 
 import os
+import signal
 import subprocess
 import sys
 
 import pytest
 
-from proxy.cli import GROUPS, help_text
+from proxy.cli import GROUPS, help_text, main
 from proxy.sources import flag, flag_fields
 from proxy.version import __version__
 
@@ -42,7 +43,15 @@ def test_the_help_fits_a_terminal_and_has_every_setting_once() -> None:
     shown = [field for fields in GROUPS.values() for field in fields]
 
     assert sorted(shown) == sorted(field for field, _ in flag_fields())
-    assert max(map(len, help_text().splitlines())) <= 120
+    assert max(map(len, help_text().splitlines())) <= 100
+
+
+def test_the_help_lists_the_choices_where_there_are_few() -> None:
+    text = " ".join(help_text().split())
+
+    assert "One of debug, info, warning, error. [info]" in text
+    assert "One of 2024-11-05, 2025-03-26, 2025-06-18, 2025-11-25, 2026-07-28." in text
+    assert "--max-calls-per-child N" in text
 
 
 def test_the_help_of_the_child_is_the_childs() -> None:
@@ -73,6 +82,27 @@ def test_a_misspelt_variable_is_named() -> None:
     done = mcp_proxy("--demo", "--port", "x", MCP_PROXY_MAX_SESIONS="7")
 
     assert "no setting is called MCP_PROXY_MAX_SESIONS; did you mean MCP_PROXY_MAX_SESSIONS?" in done.stderr
+
+
+def test_windows_is_refused_in_one_line() -> None:
+    code = "import sys; sys.platform = 'win32'; from proxy.cli import main; sys.exit(main(['--demo']))"
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
+
+    assert (done.returncode, done.stderr) == (1, "mcp-proxy: Windows is not supported; use WSL or a container\n")
+
+
+def test_an_interrupt_before_serving_prints_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(_: object) -> list[tuple[str, str | None]]:
+        signal.raise_signal(signal.SIGINT)
+        return []
+
+    monkeypatch.setattr("proxy.sources.unknown_variables", interrupt)
+
+    assert main(["--demo"]) == 1
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("words", [["--", "no-such-program", "x"], ["--command", "no-such-program x"]])

@@ -189,6 +189,52 @@ def test_every_bound_of_every_limit_is_refused_with_what_is_allowed(
         assert refused(*DEMO, **{variable(field): value}).startswith(f"{variable(field)}: ")
 
 
+@pytest.mark.parametrize(
+    ("fields", "values"),
+    [
+        (["port"], ["0", "65535"]),
+        (["max_sessions", "max_children", "max_calls_per_child", "waiting_messages"], ["1", "100000"]),
+        (["max_json_depth"], ["8", "800"]),
+        (["max_get_streams"], ["1", "1000"]),
+        (["max_body_bytes", "max_line_bytes", "waiting_size_bytes"], ["1024", "1GiB"]),
+        (["stream_backlog_bytes"], ["64KiB", "1GiB"]),
+        (["place_timeout_seconds"], ["0", "10m"]),
+        (["commit_after_seconds"], ["10ms", "1h"]),
+        (["ping_interval_seconds"], ["100ms", "1h"]),
+        (["server_request_timeout_seconds"], ["1ms", "24h"]),
+        (["start_timeout_seconds", "stdin_stall_timeout_seconds"], ["1ms", "1h"]),
+        (["slow_reader_timeout_seconds"], ["1ms", "30s"]),
+        (["dead_peer_timeout_seconds"], ["45s", "1h"]),
+        (["stdin_grace_seconds", "term_grace_seconds"], ["0", "60s"]),
+        (["drain_timeout_seconds"], ["0", "1h"]),
+        (["idle_timeout_seconds", "unused_timeout_seconds", "session_age_seconds"], ["1ms", "365d"]),
+        (["call_timeout_seconds", "call_timeout_total_seconds"], ["1ms", "365d"]),
+    ],
+)
+def test_a_limit_may_be_as_low_and_as_high_as_is_said(fields: list[str], values: list[str]) -> None:
+    for field in fields:
+        for value in values:
+            assert getattr(load(*DEMO, flag(field), value), field) is not None
+
+
+def test_the_defaults_are_those_of_the_manual() -> None:
+    """Every one: a default that changes is a change that operators read about."""
+    assert Settings(demo=True).model_dump() == {
+        **{"command": None, "argv": (), "demo": True, "server_name": "default", "cwd": None, "env": {}},
+        **{"pass_env": (), "protocol_version": None, "host": "127.0.0.1", "port": 3000, "path": "/mcp"},
+        **{"allowed_origin": (), "allowed_host": (), "log_level": "info", "log_format": "text"},
+        **{"max_sessions": 256, "max_children": 256, "max_calls_per_child": 128, "max_get_streams": 4},
+        **{"max_json_depth": 256, "waiting_messages": 256, "waiting_size_bytes": 1 << 20},
+        **{"max_body_bytes": 16 << 20, "max_line_bytes": 64 << 20, "stream_backlog_bytes": 8 << 20},
+        **{"idle_timeout_seconds": 1800, "unused_timeout_seconds": 60, "session_age_seconds": None},
+        **{"call_timeout_seconds": None, "call_timeout_total_seconds": None, "place_timeout_seconds": 10},
+        **{"start_timeout_seconds": 60, "drain_timeout_seconds": 10, "stdin_stall_timeout_seconds": 30},
+        **{"stdin_grace_seconds": 2, "term_grace_seconds": 2, "slow_reader_timeout_seconds": 30},
+        **{"ping_interval_seconds": 15, "commit_after_seconds": 5, "server_request_timeout_seconds": 50},
+        **{"dead_peer_timeout_seconds": 45},
+    }
+
+
 def test_what_is_allowed_is_said_in_words() -> None:
     assert allowed("port") == "a whole number, at least 0, at most 65535"
     assert allowed("log_format") == "one of text, json"
@@ -202,7 +248,7 @@ def test_a_limit_that_may_be_absent_can_be_switched_off(value: str) -> None:
     assert "not allowed" in refused(*DEMO, "--start-timeout", value)
 
 
-@pytest.mark.parametrize("path", ["mcp", "/a b", "/a?b", "/{x}", "//x", "/health", "/servers", ""])
+@pytest.mark.parametrize("path", ["mcp", "/a b", "/a?b", "/{x}", "//x", "/health", "/servers", "", "/a/../b", "/."])
 def test_a_path_that_can_not_be_served_is_refused(path: str) -> None:
     assert refused(*DEMO, f"--path={path}").startswith("--path: ")
 
@@ -214,6 +260,13 @@ def test_a_path_ends_without_a_slash() -> None:
 @pytest.mark.parametrize("name", ["", "a/b", "..", "x" * 65, "a b"])
 def test_a_server_name_that_does_not_fit_into_a_path_is_refused(name: str) -> None:
     assert refused(*DEMO, f"--server-name={name}").startswith("--server-name: ")
+
+
+@pytest.mark.parametrize("name", ["health", "healthz", "readyz", "metrics"])
+def test_a_server_is_never_served_where_nobody_checks_the_origin(name: str) -> None:
+    assert "this path is taken" in refused(*DEMO, "--path", "/", "--server-name", name)
+
+    assert load(*DEMO, "--server-name", name).server_name == name
 
 
 def test_a_dead_peer_is_given_more_time_than_a_slow_reader() -> None:
@@ -228,6 +281,7 @@ def test_a_secret_is_not_repeated_in_a_refusal(entry: str) -> None:
     assert "secret" not in refused(*DEMO, "--env", entry)
     assert "secret" not in refused(*DEMO, MCP_PROXY_ENV=entry)
     assert "secret" not in refused("--command", f"server '{entry}")
+    assert "secret" not in refused(*DEMO, "--env", "TOKEN=a", entry)  # the rest of a value without quotes
     assert "secret" not in repr(load(*DEMO, "--env", f"A{entry}=tok-secret").env is None)
 
 
@@ -245,6 +299,10 @@ def test_secrets_are_not_in_the_settings_text() -> None:
 )
 def test_an_unknown_flag_is_named_with_the_nearest(word: str, says: str) -> None:
     assert says in refused(*DEMO, word)
+
+
+def test_a_flag_without_its_value_is_named_first() -> None:
+    assert refused(*DEMO, "--port") == "--port: expected one argument"
 
 
 def test_every_fault_is_named_at_once() -> None:

@@ -5,6 +5,8 @@ every process group that begins and ends. When the pipe closes without a goodbye
 registered, and whatever carries the daemon's marker in its environment, is ended within a few seconds.
 
 Run as a script, so that it imports none of the package. Lines on its stdin: `m MARKER`, `+ PGID`, `- PGID`, `bye`.
+With `--detach` it leaves itself to PID 1 and writes its process id to stdout: whoever looks at the daemon's children
+shall find servers there and nothing else.
 """
 
 import os
@@ -18,6 +20,12 @@ GIVE_UP_SECONDS = 5.0
 
 def main() -> None:
     """Read until the end of stdin, then end what is left, unless there was a goodbye."""
+    if "--detach" in sys.argv:
+        pid = os.fork()
+        if pid:
+            os.write(1, b"%d\n" % pid)
+            os._exit(0)
+        os.close(1)
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, signal.SIG_IGN)  # it goes when the daemon goes, not before
     groups: set[int] = set()

@@ -15,7 +15,7 @@ from proxy.child.procfs import children, is_zombie
 logger = logging.getLogger(__name__)
 
 _PR_SET_CHILD_SUBREAPER = 36
-_GOODBYE_SECONDS = 2.0
+_START_SECONDS = 10.0
 
 
 class ProcessWatch(Protocol):
@@ -41,10 +41,10 @@ class NoWatch:
 class Guardian:
     """The guardian process, as the daemon sees it. See `proxy.child.guardian`."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]") -> None:
-        self._process = process
+    def __init__(self, pid: int, fd: int) -> None:
+        self.pid = pid
+        self._fd = fd
         self._is_gone = False
-        self.pid = process.pid
 
     def started(self, pid: int) -> None:
         """End this group if the daemon is killed."""
@@ -55,11 +55,10 @@ class Guardian:
         self._tell(b"- %d\n" % pid)
 
     def _tell(self, line: bytes) -> None:
-        assert self._process.stdin is not None
         if self._is_gone:
             return
         try:
-            self._process.stdin.write(line)
+            os.write(self._fd, line)
         except (BrokenPipeError, BlockingIOError):
             self._is_gone = True
             logger.error("the guardian is gone; children would survive a SIGKILL of the daemon")
@@ -69,33 +68,35 @@ class Guardian:
 def guarded(marker: str) -> Iterator[Guardian]:
     """Run a guardian for the processes that carry `marker`; it goes with the block.
 
+    Enter it before `become_subreaper`: the guardian is left to PID 1 and shall not come back.
+
     Raises:
         OSError: If it can't be started.
     """
-    process = subprocess.Popen(
-        [sys.executable, "-I", "-S", str(Path(__file__).with_name("guardian.py"))],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env={},
-        cwd="/",
-        start_new_session=True,
-        bufsize=0,
-    )
-    assert process.stdin is not None
-    os.set_blocking(process.stdin.fileno(), False)
-    guardian = Guardian(process)
-    guardian._tell(b"m %b\n" % marker.encode())
+    read_fd, write_fd = os.pipe()
     try:
-        yield guardian
-    finally:
-        guardian._tell(b"bye\n")
-        process.stdin.close()
         try:
-            process.wait(_GOODBYE_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            started = subprocess.run(
+                [sys.executable, "-I", "-S", str(Path(__file__).with_name("guardian.py")), "--detach"],
+                stdin=read_fd,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env={},
+                cwd="/",
+                start_new_session=True,
+                timeout=_START_SECONDS,
+            )
+        finally:
+            os.close(read_fd)
+        os.set_blocking(write_fd, False)
+        guardian = Guardian(int(started.stdout), write_fd)
+        guardian._tell(b"m %b\n" % marker.encode())
+        try:
+            yield guardian
+        finally:
+            guardian._tell(b"bye\n")
+    finally:
+        os.close(write_fd)
 
 
 def become_subreaper() -> bool:

@@ -89,7 +89,14 @@ class Bridge:
         """
         settings = self.settings
         ladder_seconds = settings.stdin_grace_seconds + settings.term_grace_seconds
-        await self.manager.drain(max(0.0, settings.drain_timeout_seconds - ladder_seconds))
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._kill_after, settings.drain_timeout_seconds)
+            await self.manager.drain(max(0.0, settings.drain_timeout_seconds - ladder_seconds))
+            tasks.cancel_scope.cancel()
+
+    async def _kill_after(self, seconds: float) -> None:
+        await anyio.sleep(seconds)
+        self.manager.kill_all()
 
     async def _end_listens_on_shutdown(self) -> None:
         """The server around us is about to stop and waits for open responses: those without a call end at once."""

@@ -175,6 +175,7 @@ class SessionManager:
                 self._live.add(child)
                 task_status.started(session)
                 await session.ended.wait()
+                self.last_start_failed = session.start_failed or self.last_start_failed
                 self._forget(session)
             self._live.discard(child)
             self._cut += child.was_killed and self._is_draining
@@ -184,7 +185,6 @@ class SessionManager:
                 self.last_start_failed = True
             else:
                 self._forget(session)
-                self.last_start_failed = session.start_failed or self.last_start_failed
             self._children -= 1
             self._wake()
 

@@ -198,7 +198,8 @@ def test_a_guardian_that_is_told_goodbye_ends_nothing() -> None:
         pid = watch.pid
         os.kill(pid, signal.SIGTERM)  # as from a terminal; it stays
 
-    assert not is_alive(pid)
+    wait_until_dead(pid)
+    assert pid not in children(os.getpid())
     assert is_alive(sleeping.pid)
     sleeping.kill()
     sleeping.wait()
