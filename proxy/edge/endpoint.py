@@ -154,7 +154,7 @@ class McpEndpoint:
         if isinstance(parsed, Request):
             if self._manager.is_draining:
                 raise Draining
-            stream = session.exchange.new_stream(calls=1)
+            stream = session.exchange.streams.new(calls=1)
             await session.begin([parsed], stream)
             await self._respond(session, stream, scope, receive, send)
         elif isinstance(parsed, list):
@@ -183,7 +183,7 @@ class McpEndpoint:
         if requests and self._manager.is_draining:
             raise Draining
         session.exchange.check_new_ids(requests)
-        stream = session.exchange.new_stream(calls=len(requests))
+        stream = session.exchange.streams.new(calls=len(requests))
         try:
             for message in messages:
                 if isinstance(message, Request):
@@ -287,7 +287,7 @@ class McpEndpoint:
             with anyio.move_on_after(self._limits.start_timeout_seconds):
                 session = await self._manager.open()
                 session.connected()
-                stream = session.exchange.new_stream(calls=1)
+                stream = session.exchange.streams.new(calls=1)
                 await session.begin([lower_version(request, self._limits.newest_version)], stream)
                 await self._hold(session, stream, receive, None)
                 await self._send_initialize_result(session, stream, request.raw_id, send)
@@ -335,7 +335,7 @@ class McpEndpoint:
         check_get_headers(headers)
         session = self._session_of(headers)
         session.use()
-        stream = session.exchange.listen()
+        stream = session.exchange.streams.listen()
         session.connected()
         try:
             await self._stream(session, stream, scope, receive, send, opening=OPENING)

@@ -20,7 +20,6 @@ from proxy.errors import (
     ChildNotReading,
     DuplicateId,
     ProxyError,
-    TooManyStreams,
 )
 from proxy.observe import Counts
 from proxy.protocol.framing import one_line
@@ -37,12 +36,12 @@ from proxy.protocol.messages import (
     progress_token_of,
     refusal,
 )
-from proxy.protocol.routing import choose_stream, relates_to_a_call
+from proxy.protocol.routing import relates_to_a_call
 from proxy.sessions.asks import Asks
 from proxy.sessions.call import Call
 from proxy.sessions.limits import SessionLimits
 from proxy.sessions.stream import Ask, Failure, Stream
-from proxy.sessions.waiting import Waiting, WaitingRoom
+from proxy.sessions.streams import Streams
 
 logger = logging.getLogger(__name__)
 
@@ -72,16 +71,16 @@ class Exchange:
         self._queued: dict[Id | None, anyio.CancelScope] = {}  # requests that wait for their turn
         self._by_token: dict[Id, Call] = {}
         self._asks = Asks()
-        self._listens: list[Stream] = []
-        self._has_listened = False
-        self._is_open_to_client = False  # until the InitializeResult is out, nobody knows this session
-        self._waiting = WaitingRoom(
-            max_messages=limits.waiting_messages,
-            max_bytes=limits.waiting_size_bytes,
+        self.streams = Streams(
+            limits=limits,
+            counts=counts,
+            clock=clock,
+            tag=tag,
+            call_streams=lambda: [call.stream for call in self._calls.values()],
+            on_placed=self._placed,
             on_dropped=self._waited_in_vain,
+            on_cut=self.disconnected,
         )
-        self._paused_for: Stream | None = None
-        self._paused_at = 0.0
         self._bad_lines_logged_at = -60.0
         self.on_call_closed: Callable[[], None] = lambda: None
         """Called when a call has left the tables."""
@@ -100,35 +99,9 @@ class Exchange:
     def attach(self, link: Link) -> None:
         """Connect the child. Nothing can be sent before."""
         self._link = link
-
-    def open_to_client(self) -> None:
-        """The client knows the session from now on, and what has waited may go to its streams."""
-        self._is_open_to_client = True
+        self.streams.attach(link)
 
     # ---- from the client
-
-    def new_stream(self, *, calls: int) -> Stream:
-        """A stream for the answer to a POST with this many requests."""
-        return Stream(
-            backlog_bytes=self._limits.stream_backlog_bytes,
-            on_full=self._stream_full,
-            on_emptied=self._stream_emptied,
-            open_calls=calls,
-        )
-
-    def listen(self) -> Stream:
-        """A stream for a GET.
-
-        Raises:
-            TooManyStreams: If `max_get_streams` are open.
-        """
-        if len(self._listens) >= self._limits.max_get_streams:
-            raise TooManyStreams
-        stream = self.new_stream(calls=0)
-        self._listens.append(stream)
-        self._has_listened = True
-        self._offer_waiting()
-        return stream
 
     def check_new_ids(self, requests: list[Request]) -> None:
         """Raises DuplicateId if one of these ids is in flight, or stands there twice."""
@@ -154,8 +127,7 @@ class Exchange:
 
     def begin(self, request: Request, stream: Stream) -> Call:
         """Send a request to the child; its answer will come on `stream`."""
-        if self._paused_for is not None:  # somebody else needs the child now: no more waiting for the slow one
-            self._cut(self._paused_for)
+        self.streams.make_way()
         child_id = self._minter.mint()
         call = Call(request, child_id, stream, self._clock())
         self._calls[child_id] = call
@@ -163,8 +135,7 @@ class Exchange:
         if request.progress_token is not None:
             self._by_token[request.progress_token] = call
         self.link.send(request.encode(id=child_id))
-        if len(self._waiting):
-            self._offer_waiting()
+        self.streams.offer_waiting()
         return call
 
     def notify(self, notification: Notification) -> None:
@@ -198,12 +169,10 @@ class Exchange:
         Spec: 2025-11-25 basic/transports, Sending Messages 6: "Disconnection SHOULD NOT be interpreted as the client
         cancelling its request."
         """
-        if stream in self._listens:
-            self._listens.remove(stream)
-        unseen = stream.disconnect()
+        unseen = self.streams.disconnected(stream)
         self._asks.lose(stream, self._clock())
         for ask in unseen:
-            self._deliver(ask, related=True)
+            self.streams.deliver(ask, related=True)
 
     # ---- from the child
 
@@ -222,23 +191,16 @@ class Exchange:
         """Answer every open call with this error and end every stream."""
         for call in list(self._calls.values()):
             self._fail(call, error)
-        self.end_listens()
-
-    def end_listens(self) -> None:
-        """End every GET stream."""
-        listens, self._listens = self._listens, []
-        for stream in listens:
-            stream.end()
+        self.streams.end_listens()
 
     def check(self, now: float) -> None:
         """Act on what has taken too long. Called a few times a second."""
         limits = self._limits
-        if self._paused_for is not None and now - self._paused_at > limits.slow_reader_timeout_seconds:
-            self._cut(self._paused_for)
+        self.streams.check(now)
         if self.link.stuck_seconds() > limits.stdin_stall_timeout_seconds:
             self._time_out(list(self._calls.values()), ChildNotReading())
         for ask in self._asks.lost_before(now - limits.server_request_timeout_seconds):
-            self._waiting.remove_ask(ask.ask_id)
+            self.streams.take_back(ask.ask_id)
             self._asks.close(ask)
             self._counts.add("refused.ask_without_client")
             self.link.send(refusal(ask.raw_id, code=-32603, message=_NO_CLIENT))
@@ -269,13 +231,13 @@ class Exchange:
         call.stream.put_answer(response.encode(raw_id=call.request.raw_id))
 
     def _asked(self, request: Request) -> None:
-        if request.method == "ping" and self._choose(related=True) is None:
+        if request.method == "ping" and self.streams.choose(related=True) is None:
             self.link.send(pong(request.raw_id))
         elif self._asks.is_full:
             self._counts.add("refused.too_many_asks")
             self.link.send(refusal(request.raw_id, code=-32603, message="Too many requests without an answer"))
         else:
-            self._deliver(self._asks.add(request), related=True)
+            self.streams.deliver(self._asks.add(request), related=True)
 
     def _told(self, notification: Notification) -> None:
         if notification.method == "notifications/progress" and notification.subject is not None:
@@ -284,7 +246,7 @@ class Exchange:
             self._withdrawn(notification)
         else:
             related = relates_to_a_call(notification.method, is_request=False)
-            self._deliver(notification.encode(), related=related)
+            self.streams.deliver(notification.encode(), related=related)
 
     def _progress(self, token: Id, message: bytes) -> None:
         call = self._by_token.get(token)
@@ -306,7 +268,7 @@ class Exchange:
             self._counts.add("dropped.cancel_of_unknown_ask")
             return
         self._asks.close(ask)
-        if not self._waiting.remove_ask(ask.ask_id) and ask.stream is not None:
+        if not self.streams.take_back(ask.ask_id) and ask.stream is not None:
             self._put(ask.stream, notification.encode_about(ask.ask_id))
 
     def _bad_line(self, line: BadLine) -> None:
@@ -323,35 +285,11 @@ class Exchange:
             if len(named) == 1:
                 self._fail(self._calls[named.pop()], AnswerUnusable())
 
-    def _choose(self, *, related: bool) -> Stream | None:
-        if not self._is_open_to_client:
-            return None
-        return choose_stream(
-            related=related,
-            live_calls=[call.stream for call in self._calls.values() if call.stream.is_live],
-            live_listens=[stream for stream in self._listens if stream.is_live and not stream.has_ended],
-            has_listened=self._has_listened,
-        )
-
-    def _deliver(self, item: bytes | Ask, *, related: bool) -> None:
-        stream = self._choose(related=related)
+    def _placed(self, item: bytes | Ask, stream: Stream | None) -> None:
         ask = self._asks.get(item.ask_id) if isinstance(item, Ask) else None
         if ask is not None:
             ask.stream = stream
             ask.lost_at = self._clock() if stream is None else None
-        if stream is None:
-            self._waiting.add(item, related=related)
-        else:
-            stream.put(item)
-
-    def _offer_waiting(self) -> None:
-        def accept(entry: Waiting) -> bool:
-            if self._choose(related=entry.related) is None:
-                return False
-            self._deliver(entry.item, related=entry.related)
-            return True
-
-        self._waiting.offer(accept)
 
     def _waited_in_vain(self, item: bytes | Ask) -> None:
         self._counts.add("dropped.waiting_room_full")
@@ -385,28 +323,6 @@ class Exchange:
         if token is not None and self._by_token.get(token) is call:
             del self._by_token[token]
         self.on_call_closed()
-
-    # ---- slow readers
-
-    def _stream_full(self, stream: Stream) -> None:
-        others = any(call.stream is not stream for call in self._calls.values())
-        if others or self.link.pending_bytes or self._paused_for not in (None, stream):
-            self._cut(stream)
-        elif self._paused_for is None:
-            self._paused_for, self._paused_at = stream, self._clock()
-            self.link.pause()
-
-    def _stream_emptied(self, stream: Stream) -> None:
-        if self._paused_for is stream:
-            self._paused_for = None
-            self.link.resume()
-
-    def _cut(self, stream: Stream) -> None:
-        """End the stream of a client that does not read; nobody else waits for it."""
-        self._counts.add("cut.slow_reader")
-        stream.was_cut = True
-        logger.warning("stream of a slow reader ended", extra={"session": self._tag, "bytes": stream.size_bytes})
-        self.disconnected(stream)
 
 
 def _looks_like_an_answer(ends: bytes) -> bool:

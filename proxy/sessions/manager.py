@@ -252,7 +252,7 @@ class SessionManager:
     def end_listens(self) -> None:
         """End the GET streams of every session; calls go on."""
         for session in self._sessions.values():
-            session.exchange.end_listens()
+            session.exchange.streams.end_listens()
 
     def end_all(self, reason: str) -> None:
         """End every session; open calls get the error of a shutdown."""

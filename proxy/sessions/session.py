@@ -170,7 +170,7 @@ class Session:
         """The InitializeResult is about to be sent."""
         self.state = after(self.state, Event.INITIALIZED)
         self.version = version
-        self.exchange.open_to_client()
+        self.exchange.streams.open_to_client()
         logger.info("session opened", extra={"session": self.tag, "pid": self.pid, "version": version})
 
     def end(self, reason: str, error: ProxyError | None = None) -> None:

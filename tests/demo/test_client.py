@@ -200,18 +200,14 @@ async def test_roots_lists_the_roots_of_the_client() -> None:
 
         result = await client.call_tool("roots")
 
-        assert result.structured_content == {
-            "roots": [{"uri": "file:///a", "name": "A"}, {"uri": "file:///b"}]
-        }
+        assert result.structured_content == {"roots": [{"uri": "file:///a", "name": "A"}, {"uri": "file:///b"}]}
 
 
 @pytest.mark.parametrize(
     ("tool", "arguments", "capability"),
     [("sample", {"prompt": "Hi"}, "sampling"), ("elicit", {}, "elicitation"), ("roots", {}, "roots")],
 )
-async def test_what_the_client_did_not_declare_is_named(
-    tool: str, arguments: dict[str, Any], capability: str
-) -> None:
+async def test_what_the_client_did_not_declare_is_named(tool: str, arguments: dict[str, Any], capability: str) -> None:
     """Spec: 2025-11-25 basic/lifecycle, Operation."""
     async with open_client() as (client, _):
         result = await client.call_tool(tool, arguments)
@@ -311,9 +307,7 @@ async def test_resources_and_templates_can_be_listed_and_read() -> None:
         readme = await client.read_resource("demo://readme")
         greeting = await client.read_resource("demo://greeting/Zo%C3%AB%20B")
 
-        assert [template.uri_template for template in templates.resource_templates] == [
-            "demo://greeting/{name}"
-        ]
+        assert [template.uri_template for template in templates.resource_templates] == ["demo://greeting/{name}"]
         assert readme.contents[0].mime_type == "text/markdown"
         assert isinstance(greeting.contents[0], types.TextResourceContents)
         assert greeting.contents[0].text == "Hello, Zoë B!"

@@ -315,8 +315,7 @@ async def test_numbers_json_cannot_write_do_not_get_out() -> None:
         await demo.initialize("2025-11-25")
 
         await demo.write(
-            b'{"jsonrpc":"2.0","id":1,"method":"tools/call",'
-            b'"params":{"name":"add","arguments":{"a":1e308,"b":1e308}}}',
+            b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"add","arguments":{"a":1e308,"b":1e308}}}',
             call(2, "add", a=10**400, b=0.5),
         )
 

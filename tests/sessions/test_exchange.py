@@ -36,10 +36,10 @@ class Pair:
         self.link = FakeLink()
         self.exchange = Exchange(limits=SessionLimits(**limits), counts=self.counts, clock=lambda: self.now, tag="test")
         self.exchange.attach(self.link)
-        self.exchange.open_to_client()
+        self.exchange.streams.open_to_client()
 
     def call(self, request_id: Any, method: str = "tools/call", params: Json | None = None) -> Stream:
-        stream = self.exchange.new_stream(calls=1)
+        stream = self.exchange.streams.new(calls=1)
         message = parse({"jsonrpc": "2.0", "id": request_id, "method": method, "params": params or {}})
         assert isinstance(message, Request)
         self.exchange.check_new_ids([message])
@@ -284,7 +284,7 @@ def test_a_question_withdrawn_before_anybody_saw_it_is_never_seen() -> None:
 
     pair.child_says({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 3}})
 
-    assert got(pair.exchange.listen()) == []
+    assert got(pair.exchange.streams.listen()) == []
 
 
 def test_a_question_without_a_client_is_refused_in_time() -> None:
@@ -297,7 +297,7 @@ def test_a_question_without_a_client_is_refused_in_time() -> None:
 
     assert pair.last_sent["id"] == 3
     assert pair.last_sent["error"]["code"] == -32603
-    assert got(pair.exchange.listen()) == []
+    assert got(pair.exchange.streams.listen()) == []
 
 
 def test_a_question_whose_client_has_left_is_refused_in_time_but_can_be_answered_until_then() -> None:
@@ -320,7 +320,7 @@ def test_a_question_that_was_not_sent_when_its_client_left_goes_to_the_next() ->
     pair.child_asks(3)
 
     pair.exchange.disconnected(stream)
-    later = pair.exchange.listen()
+    later = pair.exchange.streams.listen()
 
     assert [m["method"] for m in got(later)] == ["sampling/createMessage"]
 
@@ -330,7 +330,7 @@ def test_pings_are_answered_when_no_client_is_there_and_passed_on_when_one_is() 
     pair.child_asks(1, "ping")
     assert pair.last_sent == {"jsonrpc": "2.0", "id": 1, "result": {}}
 
-    listen = pair.exchange.listen()
+    listen = pair.exchange.streams.listen()
     pair.child_asks(2, "ping")
 
     assert [m["method"] for m in got(listen)] == ["ping"]
@@ -349,7 +349,7 @@ def test_a_child_that_never_stops_asking_is_refused() -> None:
 
 def test_a_question_goes_to_the_only_call_although_somebody_listens() -> None:
     pair = Pair()
-    listen, call = pair.exchange.listen(), pair.call(1)
+    listen, call = pair.exchange.streams.listen(), pair.call(1)
 
     pair.child_asks(1)
     pair.child_says(LOG)
@@ -362,7 +362,7 @@ def test_with_several_calls_a_question_goes_to_the_listener_else_to_the_newest_c
     first, second = pair.call(1), pair.call(2)
 
     pair.child_asks(1)
-    listen = pair.exchange.listen()
+    listen = pair.exchange.streams.listen()
     pair.child_asks(2)
 
     assert [len(got(stream)) for stream in (first, second, listen)] == [0, 1, 1]
@@ -380,7 +380,7 @@ def test_a_call_whose_client_has_left_gets_nothing() -> None:
 
 def test_changes_go_to_the_newest_listener_only() -> None:
     pair = Pair()
-    call, old, new = pair.call(1), pair.exchange.listen(), pair.exchange.listen()
+    call, old, new = pair.call(1), pair.exchange.streams.listen(), pair.exchange.streams.listen()
 
     pair.child_says(LIST_CHANGED, {"jsonrpc": "2.0", "method": "notifications/made_up"})
 
@@ -394,11 +394,11 @@ def test_changes_go_to_a_call_only_while_nobody_has_ever_listened() -> None:
     pair.child_says(LIST_CHANGED)
     assert len(got(call)) == 1
 
-    pair.exchange.disconnected(pair.exchange.listen())
+    pair.exchange.disconnected(pair.exchange.streams.listen())
     pair.child_says(LIST_CHANGED)
     assert got(call) == []
 
-    assert len(got(pair.exchange.listen())) == 1
+    assert len(got(pair.exchange.streams.listen())) == 1
 
 
 def test_what_nobody_hears_waits_in_order_and_the_oldest_makes_room() -> None:
@@ -406,7 +406,7 @@ def test_what_nobody_hears_waits_in_order_and_the_oldest_makes_room() -> None:
     for number in range(5):
         pair.child_says({"jsonrpc": "2.0", "method": "notifications/made_up", "params": {"n": number}})
 
-    assert [m["params"]["n"] for m in got(pair.exchange.listen())] == [2, 3, 4]
+    assert [m["params"]["n"] for m in got(pair.exchange.streams.listen())] == [2, 3, 4]
     assert pair.counts.snapshot() == {"dropped.waiting_room_full": 2}
 
 
@@ -415,7 +415,7 @@ def test_what_waits_is_bounded_in_bytes() -> None:
     for number in range(5):
         pair.child_says({"jsonrpc": "2.0", "method": "x", "params": {"n": number, "pad": "x" * 400}})
 
-    assert [m["params"]["n"] for m in got(pair.exchange.listen())] == [3, 4]
+    assert [m["params"]["n"] for m in got(pair.exchange.streams.listen())] == [3, 4]
 
 
 def test_a_question_that_makes_room_is_refused() -> None:
@@ -428,27 +428,27 @@ def test_a_question_that_makes_room_is_refused() -> None:
 
 def test_nothing_goes_to_a_session_that_no_client_knows_yet() -> None:
     pair = Pair()
-    pair.exchange._is_open_to_client = False
+    pair.exchange.streams._is_open_to_client = False
     initialize = pair.call(0, "initialize")
 
     pair.child_says(LOG)
     pair.child_asks(1)
     assert got(initialize) == []
     pair.child_answers(pair.link.messages[0]["id"])
-    pair.exchange.open_to_client()
+    pair.exchange.streams.open_to_client()
 
-    assert len(got(pair.exchange.listen())) == 2
+    assert len(got(pair.exchange.streams.listen())) == 2
 
 
 def test_one_listener_too_many_is_refused_and_a_place_is_free_when_one_leaves() -> None:
     pair = Pair(max_get_streams=2)
-    first = pair.exchange.listen()
-    pair.exchange.listen()
+    first = pair.exchange.streams.listen()
+    pair.exchange.streams.listen()
 
     with pytest.raises(TooManyStreams):
-        pair.exchange.listen()
+        pair.exchange.streams.listen()
     pair.exchange.disconnected(first)
-    pair.exchange.listen()
+    pair.exchange.streams.listen()
 
 
 # ---- what takes too long, and what is broken
@@ -534,7 +534,7 @@ def test_noise_costs_no_call_anything(line: bytes) -> None:
 
 def test_the_end_answers_every_call_and_ends_every_stream() -> None:
     pair = Pair()
-    call, listen = pair.call(1), pair.exchange.listen()
+    call, listen = pair.call(1), pair.exchange.streams.listen()
 
     pair.exchange.fail_all(SessionEnded())
 
@@ -582,9 +582,9 @@ def test_a_slow_reader_is_not_waited_for_longer_than_its_time() -> None:
 def test_a_slow_reader_is_cut_off_when_somebody_else_needs_the_child(who: str) -> None:
     pair = Pair(stream_backlog_bytes=1000)
     if who == "a call before":
-        pair.exchange.listen()
+        pair.exchange.streams.listen()
         pair.call(1)
-        slow = pair.exchange.listen()
+        slow = pair.exchange.streams.listen()
         pair.child_says(*({**LIST_CHANGED, "params": {"pad": "x" * 600}} for _ in range(2)))
     else:
         slow = pair.call(1)
@@ -613,7 +613,7 @@ def test_the_tables_are_empty_when_all_is_answered() -> None:
 
 def test_a_raw_id_is_given_back_byte_for_byte() -> None:
     pair = Pair()
-    stream = pair.exchange.new_stream(calls=1)
+    stream = pair.exchange.streams.new(calls=1)
     message = parse_client_message(rb'{"jsonrpc":"2.0","id":"\u0041\ud800","method":"ping"}')
     assert isinstance(message, Request)
 

@@ -70,7 +70,7 @@ def request(request_id: int = 1) -> Request:
 
 
 async def call(session: Session, request_id: int = 1) -> Stream:
-    stream = session.exchange.new_stream(calls=1)
+    stream = session.exchange.streams.new(calls=1)
     await session.begin([request(request_id)], stream)
     return stream
 

@@ -1,0 +1,176 @@
+"""Which streams does a session have, which gets a message, and what waits for one?"""
+
+import logging
+from collections.abc import Callable, Iterable
+
+from proxy.child.link import Link
+from proxy.errors import TooManyStreams
+from proxy.observe import Counts
+from proxy.protocol.routing import choose_stream
+from proxy.sessions.limits import SessionLimits
+from proxy.sessions.stream import Ask, Stream
+from proxy.sessions.waiting import Waiting, WaitingRoom
+
+logger = logging.getLogger(__name__)
+
+
+class Streams:
+    """The open HTTP responses of one session.
+
+    Args:
+        limits: Bounds of the session.
+        counts: What was cut and dropped.
+        clock: The loop's clock.
+        tag: Names the session in the log.
+        call_streams: The streams of the open calls, oldest first.
+        on_placed: Told where a message went: onto a stream, or (None) among those that wait for one.
+        on_dropped: Told of each that waited in vain.
+        on_cut: Told of a stream whose client does not read; ends it as if the client had gone.
+    """
+
+    def __init__(
+        self,
+        *,
+        limits: SessionLimits,
+        counts: Counts,
+        clock: Callable[[], float],
+        tag: str,
+        call_streams: Callable[[], Iterable[Stream]],
+        on_placed: Callable[[bytes | Ask, Stream | None], None],
+        on_dropped: Callable[[bytes | Ask], None],
+        on_cut: Callable[[Stream], None],
+    ) -> None:
+        self._limits = limits
+        self._counts = counts
+        self._clock = clock
+        self._tag = tag
+        self._call_streams = call_streams
+        self._on_placed = on_placed
+        self._on_cut = on_cut
+        self._link: Link | None = None
+        self._listens: list[Stream] = []
+        self._has_listened = False
+        self._is_open_to_client = False  # until the InitializeResult is out, nobody knows this session
+        self._waiting = WaitingRoom(
+            max_messages=limits.waiting_messages, max_bytes=limits.waiting_size_bytes, on_dropped=on_dropped
+        )
+        self._paused_for: Stream | None = None
+        self._paused_at = 0.0
+
+    def attach(self, link: Link) -> None:
+        """Connect the child whose output the streams carry."""
+        self._link = link
+
+    def open_to_client(self) -> None:
+        """The client knows the session from now on, and what has waited may go to its streams."""
+        self._is_open_to_client = True
+
+    # ---- opening and closing
+
+    def new(self, *, calls: int) -> Stream:
+        """A stream for the answer to a POST with this many requests."""
+        return Stream(
+            backlog_bytes=self._limits.stream_backlog_bytes,
+            on_full=self._full,
+            on_emptied=self._emptied,
+            open_calls=calls,
+        )
+
+    def listen(self) -> Stream:
+        """A stream for a GET.
+
+        Raises:
+            TooManyStreams: If `max_get_streams` are open.
+        """
+        if len(self._listens) >= self._limits.max_get_streams:
+            raise TooManyStreams
+        stream = self.new(calls=0)
+        self._listens.append(stream)
+        self._has_listened = True
+        self.offer_waiting()
+        return stream
+
+    def end_listens(self) -> None:
+        """End every GET stream."""
+        listens, self._listens = self._listens, []
+        for stream in listens:
+            stream.end()
+
+    def disconnected(self, stream: Stream) -> list[Ask]:
+        """The client of this stream is gone. Returns the child's requests on it that nobody has seen."""
+        if stream in self._listens:
+            self._listens.remove(stream)
+        return stream.disconnect()
+
+    # ---- placing messages
+
+    def choose(self, *, related: bool) -> Stream | None:
+        """The stream for a message; None if it must wait for the next."""
+        if not self._is_open_to_client:
+            return None
+        return choose_stream(
+            related=related,
+            live_calls=[stream for stream in self._call_streams() if stream.is_live],
+            live_listens=[stream for stream in self._listens if stream.is_live and not stream.has_ended],
+            has_listened=self._has_listened,
+        )
+
+    def deliver(self, item: bytes | Ask, *, related: bool) -> None:
+        """Place a message on the one stream it belongs to, or let it wait for the next."""
+        stream = self.choose(related=related)
+        self._on_placed(item, stream)
+        if stream is None:
+            self._waiting.add(item, related=related)
+        else:
+            stream.put(item)
+
+    def offer_waiting(self) -> None:
+        """A stream is new: place what it may have of those that wait."""
+
+        def accept(entry: Waiting) -> bool:
+            if self.choose(related=entry.related) is None:
+                return False
+            self.deliver(entry.item, related=entry.related)
+            return True
+
+        if len(self._waiting):
+            self._waiting.offer(accept)
+
+    def take_back(self, ask_id: int) -> bool:
+        """A request of the child that waits is needed no more. False if it does not wait."""
+        return self._waiting.remove_ask(ask_id)
+
+    # ---- slow readers
+
+    def make_way(self) -> None:
+        """Somebody needs the child: it waits for a slow reader no longer."""
+        if self._paused_for is not None:
+            self.cut(self._paused_for)
+
+    def check(self, now: float) -> None:
+        """Wait for a slow reader only for so long."""
+        if self._paused_for is not None and now - self._paused_at > self._limits.slow_reader_timeout_seconds:
+            self.cut(self._paused_for)
+
+    def cut(self, stream: Stream) -> None:
+        """End the stream of a client that does not read."""
+        self._counts.add("cut.slow_reader")
+        stream.was_cut = True
+        logger.warning("stream of a slow reader ended", extra={"session": self._tag, "bytes": stream.size_bytes})
+        self._on_cut(stream)
+
+    def _full(self, stream: Stream) -> None:
+        """While nobody else waits for the child, it is simply not read: the pipe pushes back."""
+        assert self._link is not None  # what fills a stream came from it
+        others = any(each is not stream for each in self._call_streams())
+        if others or self._link.pending_bytes or self._paused_for not in (None, stream):
+            self.cut(stream)
+        elif self._paused_for is None:
+            self._paused_for, self._paused_at = stream, self._clock()
+            self._link.pause()
+
+    def _emptied(self, stream: Stream) -> None:
+        if self._paused_for is stream:
+            assert self._link is not None  # it was paused
+            self._paused_for = None
+            self._link.resume()
