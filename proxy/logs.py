@@ -30,6 +30,7 @@ def configure(level: str, form: str) -> None:
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
+    handler.addFilter(IntendedFilter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
@@ -46,6 +47,14 @@ def _fields(record: logging.LogRecord) -> dict[str, Any]:
 
 def _timestamp(record: logging.LogRecord) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z"
+
+
+class IntendedFilter(logging.Filter):
+    """Leaves out what uvicorn takes for a fault and is not: a response to a client that does not read is given up."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether to log it."""
+        return not record.getMessage().startswith("ASGI callable returned without completing response")
 
 
 class TextFormatter(logging.Formatter):

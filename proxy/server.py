@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 KEEP_ALIVE_SECONDS = 75
 """An idle connection is kept longer than common gateways reuse one (60 s), so that they never meet a closed one."""
-CLOSE_SECONDS = 2
+CLOSE_SECONDS = 1
 """After a drain nothing is left to wait for; connections that don't close by then are cut."""
 REAP_SECONDS = 1.0
 """How often the dead among adopted processes are looked for."""
@@ -138,6 +138,7 @@ class _Daemon:
             self._announce()
             await self._stopping.wait()
             await self._bridge.drain()
+            logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # it now cuts what has had its time
             self._server.should_exit = True
             await self._served.wait()
             tasks.cancel_scope.cancel()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from proxy.logs import JsonFormatter, TextFormatter, configure
+from proxy.logs import IntendedFilter, JsonFormatter, TextFormatter, configure
 
 
 def record(message: str = "session opened", *args: Any, exc_info: Any = None, **fields: Any) -> logging.LogRecord:
@@ -123,3 +123,10 @@ def test_everything_goes_to_stderr_in_the_form_asked_for(form: str, capsys: pyte
     assert said.out == ""
     assert (first.startswith("{"), second.startswith("{")) == (form == "json", form == "json")
     assert ("theirs" in first, "ours" in second) == (True, True)
+
+
+def test_a_response_that_is_given_up_on_purpose_is_no_fault() -> None:
+    given_up = record("ASGI callable returned without completing response.")
+
+    assert not IntendedFilter().filter(given_up)
+    assert IntendedFilter().filter(record("Exception in ASGI application"))

@@ -35,6 +35,7 @@ from proxy.errors import (
     SessionNotFound,
     StreamOverflow,
     TooDeep,
+    VersionUnsupported,
 )
 from proxy.protocol.jsontext import depth_exceeds
 from proxy.protocol.messages import (
@@ -107,20 +108,26 @@ class McpEndpoint:
 
     async def _post(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = read_headers(scope)
-        check_post_headers(headers)
-        check_version(headers)
-        body = await read_body(receive, headers, max_bytes=self._limits.max_body_bytes)
+        body = b""
         try:
+            try:
+                check_post_headers(headers)
+                check_version(headers)
+            finally:  # also when it is refused: the refusal carries the request's id
+                body = await read_body(receive, headers, max_bytes=self._limits.max_body_bytes)
             if len(body) > _PARSE_IN_THREAD_BYTES:
                 parsed = await anyio.to_thread.run_sync(self._parse, body)
             else:
                 parsed = self._parse(body)
         except ClientFault as error:
-            await send_error(send, error, readable_id(body))
+            large = len(body) > _PARSE_IN_THREAD_BYTES
+            found = await anyio.to_thread.run_sync(readable_id, body) if large else readable_id(body)
+            await send_error(send, error, found)
             return
         raw_id = parsed.raw_id if isinstance(parsed, Request) else None
         try:
-            if isinstance(parsed, Request) and parsed.method == "initialize" and not parsed.is_enveloped:
+            _refuse_envelope(parsed)
+            if isinstance(parsed, Request) and parsed.method == "initialize":
                 await self._initialize(parsed, headers, scope, receive, send)
                 return
             session = self._session_of(headers)
@@ -282,24 +289,21 @@ class McpEndpoint:
         Spec: 2025-11-25 basic/lifecycle, Initialization; basic/transports, Session Management.
         """
         self._refuse_live_session(headers)
-        session: Session | None = None
+        session = await self._manager.open()
+        session.connected()
         try:
             with anyio.move_on_after(self._limits.start_timeout_seconds):
-                session = await self._manager.open()
-                session.connected()
                 stream = session.exchange.streams.new(calls=1)
                 await session.begin([lower_version(request, self._limits.newest_version)], stream)
                 await self._hold(session, stream, receive, None)
                 await self._send_initialize_result(session, stream, request.raw_id, send)
                 return
-            if session is not None:
-                session.start_failed = True
+            session.start_failed = True
             raise ChildStartTimedOut
         finally:
-            if session is not None:
-                session.disconnected()
-                if session.version is None:
-                    self._manager.end(session, "not initialized")
+            session.disconnected()
+            if session.version is None:
+                self._manager.end(session, "not initialized")
 
     def _refuse_live_session(self, headers: dict[bytes, bytes]) -> None:
         """A stale session id is ignored; a live one means that the client has lost count."""
@@ -347,3 +351,10 @@ class McpEndpoint:
         check_version(headers)
         self._manager.end(self._session_of(headers), "deleted by its client")
         await send_empty(send, 200)
+
+
+def _refuse_envelope(parsed: Message | list[Message]) -> None:
+    """Raises VersionUnsupported for a request of revision 2026-07-28: its client then falls back to a handshake."""
+    for message in parsed if isinstance(parsed, list) else (parsed,):
+        if isinstance(message, Request) and message.is_enveloped:
+            raise VersionUnsupported("Bad Request: this server needs a session; begin with initialize")

@@ -133,8 +133,8 @@ def parse_client_message(data: bytes) -> Message:
     if "method" in members and ("result" in members or "error" in members):
         raise NotJsonRpc  # a request to one parser, an answer to another
     message = _classify(members, *_client_params(members))
-    if message is None:
-        raise NotJsonRpc
+    if message is None or (isinstance(message, Response) and message.id is None):
+        raise NotJsonRpc  # a null id names no request, so nobody could be told
     return message
 
 

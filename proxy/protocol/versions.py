@@ -30,7 +30,7 @@ def version_of_result(answer: bytes) -> str | None:
 def lower_version(initialize: Request, newest: str | None) -> Request:
     """The same `initialize`, offering at most `newest`; only `params.protocolVersion` changes.
 
-    Dates compare as text. A version that is not one of ours is left to the child.
+    Dates compare as text, so a revision that is not known here and later than `newest` is lowered, too.
     """
     raw = initialize.members.get("params")
     if newest is None or newest not in LEGACY_VERSIONS or raw is None or not bytes(raw).startswith(b"{"):

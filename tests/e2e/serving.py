@@ -1,0 +1,19 @@
+"""The daemon in front of the child that does everything."""
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.support.daemon import Daemon, running_daemon
+
+PROGRAM = str(Path(__file__).parents[1] / "programs" / "child.py")
+CHILD = (sys.executable, "-I", "-S", PROGRAM)
+
+
+@contextmanager
+def serving(*flags: str, modes: tuple[str, ...] = (), env: Mapping[str, str] | None = None) -> Iterator[Daemon]:
+    """A daemon whose children have no time to lose: both graces are short unless `flags` say otherwise."""
+    graces = [] if "--stdin-grace" in flags else ["--stdin-grace", "0.3s", "--term-grace", "0.3s"]
+    with running_daemon(*graces, *flags, "--", *CHILD, *modes, env=env) as daemon:
+        yield daemon

@@ -1,0 +1,279 @@
+"""One stdio MCP server that does everything a server can do, wrong things included.
+
+Started as `python -I -S tests/programs/child.py [mode...]`; standard library only, ready in milliseconds. The modes
+say how it starts; what it does later is chosen call by call, by the name of the tool.
+
+Modes:
+    exit=CODE                 exit at once
+    stderr=TEXT               write a line to stderr at once
+    ignore-sigterm            from the beginning
+    grandchild                fork a process that stays in the group and holds the pipes
+    exit-on-initialize=CODE   read `initialize`, then exit
+    mute                      never answer `initialize`
+    late=SECONDS              answer `initialize` later; other messages are read meanwhile
+    initialize-error          answer `initialize` with an error
+    version=VERSION           answer `initialize` with this revision, whatever was asked for
+    early=LINE                write this line before the answer to `initialize`
+
+Tools (`tools/call`; arguments in brackets, `?` marks those that may be left out):
+    echo [anything]           the arguments
+    hold [key?, late_answer?] no answer until `release` [key?] of the same key; cancelled: none, or a late one
+    sleep [seconds]           answer later
+    progress [count]          `count` notifications for the call's token, in one write, then the answer
+    ask [id, method, params?, cancel?]   a request of the server's own; the answer is the line that came back.
+                              With `cancel`, the request is taken back at once and the call answered.
+    write [text | latin1, close?]   these bytes as they are; `$ID` is the call's id. Not answered by itself.
+    blob [size]               a text of that size
+    seen                      every line read so far, each byte one character
+    env, pid                  the environment; process id, parent, group
+    exit [code?, say?]        exit without an answer; `say` is written before
+    exit-after [code?]        answer, then exit
+    stderr [bytes]            that much on stderr, then the answer
+    stop-reading              answer, then read nothing any more, for ever
+    close-stdout, close-stdin answer, then close it and live on
+    ignore-sigterm            answer, and live on until SIGKILL, even without stdin
+    fork [count, stubborn?]   processes in the group that hold the pipes; their ids. `stubborn` ones ignore SIGTERM.
+
+Other requests: `ping`, `tools/list`; the rest is -32601. Notifications are read and kept for `seen`.
+"""
+
+import json
+import os
+import select
+import signal
+import sys
+import time
+from typing import Any, NoReturn
+
+VERSIONS = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
+READ_BYTES = 1 << 18
+
+
+class Child:
+    """The process; one thread, which waits for input or for the next thing to be due."""
+
+    def __init__(self, modes: dict[str, str]) -> None:
+        self.modes = modes
+        self.seen: list[bytes] = []
+        self.held: dict[Any, dict[str, Any]] = {}  # call id -> arguments
+        self.asked: dict[Any, Any] = {}  # id of a request of ours -> id of the call that waits
+        self.due: list[tuple[float, bytes]] = []
+        self.is_stubborn = False
+        self.rest = b""
+
+    def begin(self) -> None:
+        """Do what the modes say, before anything is read."""
+        if "stderr" in self.modes:
+            os.write(2, self.modes["stderr"].encode() + b"\n")
+        if "exit" in self.modes:
+            leave(int(self.modes["exit"] or 0))
+        if "ignore-sigterm" in self.modes:
+            self.ignore_sigterm()
+        if "grandchild" in self.modes:
+            fork(is_stubborn=False)
+
+    def serve(self) -> None:
+        """Read and answer until stdin ends."""
+        while True:
+            now = time.monotonic()
+            for moment, line in [entry for entry in self.due if entry[0] <= now]:
+                self.due.remove((moment, line))
+                write(line)
+            wait = max(0.0, min(moment for moment, _ in self.due) - now) if self.due else None
+            readable, _, _ = select.select([0], [], [], wait)
+            if not readable:
+                continue
+            data = os.read(0, READ_BYTES)
+            if not data:
+                break
+            *lines, self.rest = (self.rest + data).split(b"\n")
+            for line in lines:
+                self.take(line)
+        while self.is_stubborn:
+            signal.pause()
+
+    def take(self, line: bytes) -> None:
+        """Take one line."""
+        self.seen.append(line)
+        message = json.loads(line)
+        if not isinstance(message, dict):
+            return
+        method, id_, params = message.get("method"), message.get("id"), message.get("params") or {}
+        if method is None:
+            if id_ in self.asked:
+                self.result(self.asked.pop(id_), {"answer": line.decode("latin-1")})
+        elif id_ is None:
+            if method == "notifications/cancelled":
+                arguments = self.held.pop(params.get("requestId"), {})
+                if arguments.get("late_answer"):
+                    self.result(params["requestId"], {"late": True})
+        elif method == "initialize":
+            self.initialize(id_, params)
+        elif method == "tools/call":
+            self.call(id_, params)
+        elif method == "ping":
+            self.result(id_, {})
+        elif method == "tools/list":
+            self.result(id_, {"tools": [{"name": "echo", "inputSchema": {"type": "object"}}]})
+        else:
+            send({"jsonrpc": "2.0", "id": id_, "error": {"code": -32601, "message": "Method not found"}})
+
+    def initialize(self, id_: Any, params: dict[str, Any]) -> None:
+        """Shake hands, or not."""
+        if "exit-on-initialize" in self.modes:
+            leave(int(self.modes["exit-on-initialize"] or 0))
+        if "early" in self.modes:
+            write(self.modes["early"].encode() + b"\n")
+        if "mute" in self.modes:
+            return
+        if "initialize-error" in self.modes:
+            send({"jsonrpc": "2.0", "id": id_, "error": {"code": -32000, "message": "not today"}})
+            return
+        asked = params.get("protocolVersion")
+        version = self.modes.get("version") or (asked if asked in VERSIONS else VERSIONS[-1])
+        answer = {
+            "protocolVersion": version,
+            "capabilities": {"tools": {"listChanged": True}, "logging": {}},
+            "serverInfo": {"name": "child", "version": "1"},
+        }
+        line = encode({"jsonrpc": "2.0", "id": id_, "result": answer})
+        if "late" in self.modes:
+            self.due.append((time.monotonic() + float(self.modes["late"]), line))
+        else:
+            write(line)
+
+    def call(self, id_: Any, params: dict[str, Any]) -> None:
+        """Do what the tool of this name does."""
+        name, arguments = params["name"], params.get("arguments") or {}
+        if name == "echo":
+            self.result(id_, {"echo": arguments})
+        elif name == "hold":
+            self.held[id_] = arguments
+        elif name == "release":
+            for held in [held for held, with_ in self.held.items() if with_.get("key") == arguments.get("key")]:
+                del self.held[held]
+                self.result(held, {"released": True})
+            self.result(id_, {})
+        elif name == "sleep":
+            line = encode({"jsonrpc": "2.0", "id": id_, "result": {"slept": True}})
+            self.due.append((time.monotonic() + arguments["seconds"], line))
+        elif name == "progress":
+            token = params.get("_meta", {}).get("progressToken")
+            steps = ({"progressToken": token, "progress": step} for step in range(arguments["count"]))
+            write(b"".join([encode(notification("notifications/progress", params)) for params in steps]))
+            self.result(id_, {"count": arguments["count"]})
+        elif name == "ask":
+            self.ask(id_, arguments)
+        elif name == "write":
+            data = arguments["latin1"].encode("latin-1") if "latin1" in arguments else arguments["text"].encode()
+            write(data.replace(b"$ID", json.dumps(id_).encode()))
+        elif name == "blob":
+            self.result(id_, {"blob": "x" * arguments["size"]})
+        elif name == "seen":
+            self.result(id_, {"lines": [line.decode("latin-1") for line in self.seen]})
+        elif name == "env":
+            self.result(id_, {"env": dict(os.environ)})
+        elif name == "pid":
+            self.result(id_, {"pid": os.getpid(), "parent": os.getppid(), "group": os.getpgrp()})
+        elif name == "stderr":
+            block = (b"x" * 99 + b"\n") * 10_000
+            for start in range(0, arguments["bytes"], len(block)):
+                write(block[: arguments["bytes"] - start], 2)
+            self.result(id_, {})
+        elif name == "fork":
+            stubborn = bool(arguments.get("stubborn"))
+            self.result(id_, {"pids": [fork(is_stubborn=stubborn) for _ in range(arguments["count"])]})
+        elif name == "exit":
+            write(arguments.get("say", "").encode().replace(b"$ID", json.dumps(id_).encode()))
+            leave(arguments.get("code", 0))
+        else:
+            self.answer_first(id_, name, arguments)
+
+    def answer_first(self, id_: Any, name: str, arguments: dict[str, Any]) -> None:
+        """The tools that end, or half end, the conversation."""
+        if name == "ignore-sigterm":
+            self.ignore_sigterm()
+        elif name not in ("exit-after", "stop-reading", "close-stdout", "close-stdin"):
+            send({"jsonrpc": "2.0", "id": id_, "error": {"code": -32602, "message": f"no tool {name}"}})
+            return
+        self.result(id_, {"pid": os.getpid()})
+        if name == "exit-after":
+            leave(arguments.get("code", 0))
+        elif name == "stop-reading":
+            while True:
+                signal.pause()
+        elif name == "close-stdout":
+            os.close(1)
+        elif name == "close-stdin":
+            os.close(0)
+            while True:
+                signal.pause()
+
+    def ask(self, call_id: Any, arguments: dict[str, Any]) -> None:
+        """Send a request of our own."""
+        request = {"jsonrpc": "2.0", "id": arguments["id"], "method": arguments["method"]}
+        if "params" in arguments:
+            request["params"] = arguments["params"]
+        send(request)
+        if arguments.get("cancel"):
+            params = {"requestId": arguments["id"], "reason": "changed my mind"}
+            send(notification("notifications/cancelled", params))
+            self.result(call_id, {})
+        else:
+            self.asked[arguments["id"]] = call_id
+
+    def ignore_sigterm(self) -> None:
+        """Live on until SIGKILL."""
+        self.is_stubborn = True
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+    def result(self, id_: Any, result: dict[str, Any]) -> None:
+        """Answer a call."""
+        send({"jsonrpc": "2.0", "id": id_, "result": result})
+
+
+def fork(*, is_stubborn: bool) -> int:
+    """Start a process in our group that holds our pipes; returns its id once its signals are set."""
+    pid = os.fork()
+    if pid:
+        return pid
+    if is_stubborn:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    else:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    while True:
+        signal.pause()
+
+
+def notification(method: str, params: dict[str, Any]) -> dict[str, Any]:
+    """A message nobody answers."""
+    return {"jsonrpc": "2.0", "method": method, "params": params}
+
+
+def encode(message: dict[str, Any]) -> bytes:
+    """A message as a line."""
+    return json.dumps(message, separators=(",", ":")).encode() + b"\n"
+
+
+def send(message: dict[str, Any]) -> None:
+    """Write a message as a line."""
+    write(encode(message))
+
+
+def write(data: bytes, fd: int = 1) -> None:
+    """Write all of it."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def leave(code: int) -> NoReturn:
+    """Exit at once: nothing is flushed, nobody is told."""
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    words = (word.partition("=") for word in sys.argv[1:])
+    child = Child({name: value for name, _, value in words})
+    child.begin()
+    child.serve()
