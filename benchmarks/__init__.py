@@ -1,0 +1,1 @@
+"""How fast is the bridge, next to what limits it? `python -m benchmarks --help`."""
