@@ -12,6 +12,7 @@
     │   ├── ChildExited · AnswerUnusable
     │   └── CallTimedOut · ChildNotReading
     ├── SessionEnded         nobody's: the session ended while a call was open
+    ├── EventsGone           nobody's: what a client comes back for is kept no more
     └── CapacityReached      we are full, or going away
         └── TooManySessions · TooManyCalls · TooManyStreams · StreamOverflow · Draining
 
@@ -130,6 +131,10 @@ class ChildNotReading(ChildFault):
 
 class SessionEnded(ProxyError):
     message = "The session ended before the request was answered"
+
+
+class EventsGone(ProxyError):
+    message = "What followed the last event is no longer kept; the request's answer is lost"
 
 
 class CapacityReached(ProxyError):

@@ -165,6 +165,22 @@ class Settings(BaseSettings):
     slow_reader_timeout_seconds: Annotated[Seconds, Field(gt=0, le=3600)] = 30.0
     """A client that takes nothing for this long loses its stream."""
 
+    replay_events: Annotated[Count, Field(ge=1, le=1_000_000)] = 1000
+    """Events of a session that are kept for a client that comes back with Last-Event-ID."""
+
+    replay_size_bytes: Annotated[Bytes, Field(ge=1024, le=1 << 30)] = 1 * MIB
+    """Size of those events in all; the newest is kept whatever its size."""
+
+    replay_age_seconds: Annotated[Seconds, Field(gt=0, le=86_400)] = 300.0
+    """How long they are kept."""
+
+    reconnect_delay_seconds: Annotated[Seconds, Field(ge=0, le=3600)] = 1.0
+    """When a 2025-11-25 client comes back to a stream that it lost. As the SDK clients."""
+
+    close_stream_after_seconds: OptionalSeconds = None
+    """Close the stream of a call after this and let its client come back (2025-11-25): for gateways that cut long
+    responses."""
+
     waiting_messages: Annotated[Count, Field(ge=1, le=100_000)] = 256
     """Messages of a child that wait while no stream is open; the oldest make room."""
 

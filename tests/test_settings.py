@@ -165,6 +165,11 @@ BOUNDS = [
     ("max_get_streams", "0", "1001"),
     ("stream_backlog_bytes", "63KiB", "2GiB"),
     ("slow_reader_timeout_seconds", "0", "61m"),
+    ("replay_events", "0", "1000001"),
+    ("replay_size_bytes", "1023", "2GiB"),
+    ("replay_age_seconds", "0", "25h"),
+    ("reconnect_delay_seconds", None, "61m"),
+    ("close_stream_after_seconds", "0", None),
     ("waiting_messages", "0", "100001"),
     ("waiting_size_bytes", "1023", "2GiB"),
     ("ping_interval_seconds", "99ms", "61m"),
@@ -176,7 +181,7 @@ BOUNDS = [
 def test_every_limit_is_in_the_table() -> None:
     limits = {name for name, info in flag_fields() if name.endswith(("_seconds", "_bytes")) or "max_" in name}
 
-    assert limits | {"port", "waiting_messages"} == {field for field, *_ in BOUNDS}
+    assert limits | {"port", "waiting_messages", "replay_events"} == {field for field, *_ in BOUNDS}
 
 
 @pytest.mark.parametrize(("field", "below", "above"), BOUNDS)
@@ -231,7 +236,8 @@ def test_the_defaults_are_those_of_the_manual() -> None:
         **{"start_timeout_seconds": 60, "drain_timeout_seconds": 10, "stdin_stall_timeout_seconds": 30},
         **{"stdin_grace_seconds": 2, "term_grace_seconds": 2, "slow_reader_timeout_seconds": 30},
         **{"ping_interval_seconds": 15, "commit_after_seconds": 5, "server_request_timeout_seconds": 50},
-        **{"dead_peer_timeout_seconds": 45},
+        **{"dead_peer_timeout_seconds": 45, "replay_events": 1000, "replay_size_bytes": 1 << 20},
+        **{"replay_age_seconds": 300, "reconnect_delay_seconds": 1, "close_stream_after_seconds": None},
     }
 
 

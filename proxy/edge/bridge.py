@@ -175,6 +175,9 @@ def _session_limits(settings: Settings) -> SessionLimits:
         stdin_stall_timeout_seconds=settings.stdin_stall_timeout_seconds,
         slow_reader_timeout_seconds=settings.slow_reader_timeout_seconds,
         stream_backlog_bytes=settings.stream_backlog_bytes,
+        replay_events=settings.replay_events,
+        replay_size_bytes=settings.replay_size_bytes,
+        replay_age_seconds=settings.replay_age_seconds,
         waiting_messages=settings.waiting_messages,
         waiting_size_bytes=settings.waiting_size_bytes,
         max_calls_per_child=settings.max_calls_per_child,
@@ -192,6 +195,8 @@ def _edge_limits(settings: Settings) -> EdgeLimits:
         start_timeout_seconds=settings.start_timeout_seconds,
         drain_timeout_seconds=settings.drain_timeout_seconds,
         stream_backlog_bytes=settings.stream_backlog_bytes,
+        reconnect_delay_seconds=settings.reconnect_delay_seconds,
+        close_stream_after_seconds=settings.close_stream_after_seconds,
         newest_version=settings.protocol_version,
     )
 

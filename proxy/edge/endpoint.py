@@ -22,7 +22,7 @@ from proxy.edge.requests import (
     read_body,
     read_headers,
 )
-from proxy.edge.sse import OPENING, as_bytes, send_stream
+from proxy.edge.sse import OPENING, as_bytes, priming, send_stream
 from proxy.errors import (
     AlreadyInitialized,
     BatchRefused,
@@ -48,7 +48,7 @@ from proxy.protocol.messages import (
     parse_client_message,
     readable_id,
 )
-from proxy.protocol.versions import BATCH_VERSION, lower_version, version_of_result
+from proxy.protocol.versions import BATCH_VERSION, POLLING_VERSION, lower_version, version_of_result
 from proxy.sessions.manager import SessionManager
 from proxy.sessions.session import Session
 from proxy.sessions.stream import Failure, Stream
@@ -73,6 +73,8 @@ class EdgeLimits:
     start_timeout_seconds: float = 60.0
     drain_timeout_seconds: float = 10.0
     stream_backlog_bytes: int = 8 * 1024 * 1024
+    reconnect_delay_seconds: float = 1.0
+    close_stream_after_seconds: float | None = None
     newest_version: str | None = None
 
 
@@ -161,7 +163,7 @@ class McpEndpoint:
         if isinstance(parsed, Request):
             if self._manager.is_draining:
                 raise Draining
-            stream = session.exchange.streams.new(calls=1)
+            stream = session.exchange.streams.new(parsed.raw_id)
             await session.begin([parsed], stream)
             await self._respond(session, stream, scope, receive, send)
         elif isinstance(parsed, list):
@@ -190,7 +192,7 @@ class McpEndpoint:
         if requests and self._manager.is_draining:
             raise Draining
         session.exchange.check_new_ids(requests)
-        stream = session.exchange.streams.new(calls=len(requests))
+        stream = session.exchange.streams.new(*(request.raw_id for request in requests))
         try:
             for message in messages:
                 if isinstance(message, Request):
@@ -222,7 +224,7 @@ class McpEndpoint:
         if not stream.is_live:
             return
         if stream.has_ended and len(stream.items) == (batch_size or 1):
-            items = stream.take()
+            _, items = stream.take()
             if batch_size is not None:
                 await send_json(send, 200, b"[" + b",".join(map(as_bytes, items)) + b"]")
             elif isinstance(items[0], Failure):
@@ -230,7 +232,16 @@ class McpEndpoint:
             else:
                 await send_json(send, 200, as_bytes(items[0]))
             return
-        await self._stream(session, stream, scope, receive, send)
+        session.exchange.streams.begin(stream)
+        await self._stream(
+            session, stream, scope, receive, send, opening=self._priming(session, stream), may_close=True
+        )
+
+    def _priming(self, session: Session, stream: Stream) -> bytes:
+        """The event that opens a stream; nothing for clients that don't know it."""
+        if (session.version or "") < POLLING_VERSION:
+            return b""
+        return priming(stream.number, retry_seconds=self._limits.reconnect_delay_seconds)
 
     async def _hold(
         self, session: Session, stream: Stream, receive: Receive, commit_after_seconds: float | None
@@ -261,7 +272,10 @@ class McpEndpoint:
         send: Send,
         *,
         opening: bytes = b"",
+        may_close: bool = False,
     ) -> None:
+        """Send a stream until it ends, its client goes, or (for one that comes back) `close_stream_after` is over."""
+        may_close = may_close and (session.version or "") >= POLLING_VERSION
         is_complete = False
         try:
             is_complete = await send_stream(
@@ -274,6 +288,7 @@ class McpEndpoint:
                 send_timeout_seconds=self._limits.slow_reader_timeout_seconds,
                 shutdown_grace_seconds=self._limits.drain_timeout_seconds,
                 shutdown=self._shutdown,
+                close_after_seconds=self._limits.close_stream_after_seconds if may_close else None,
             )
         finally:
             if not is_complete:
@@ -293,7 +308,7 @@ class McpEndpoint:
         session.connected()
         try:
             with anyio.move_on_after(self._limits.start_timeout_seconds):
-                stream = session.exchange.streams.new(calls=1)
+                stream = session.exchange.streams.new(request.raw_id)
                 await session.begin([lower_version(request, self._limits.newest_version)], stream)
                 await self._hold(session, stream, receive, None)
                 await self._send_initialize_result(session, stream, request.raw_id, send)
@@ -319,7 +334,7 @@ class McpEndpoint:
     async def _send_initialize_result(self, session: Session, stream: Stream, raw_id: Raw, send: Send) -> None:
         if not stream.is_live:
             return  # the client left; nobody knows the session
-        (item,) = stream.take()
+        _, (item,) = stream.take()
         if isinstance(item, Failure):
             await send_error(send, item.error, item.raw_id)
             return
@@ -339,10 +354,20 @@ class McpEndpoint:
         check_get_headers(headers)
         session = self._session_of(headers)
         session.use()
-        stream = session.exchange.streams.listen()
+        last_event_id = headers.get(b"last-event-id")
+        stream = session.exchange.resume(last_event_id.decode("latin-1")) if last_event_id is not None else None
+        if stream is None:
+            stream = session.exchange.streams.listen()
+            opening = self._priming(session, stream)
+        elif stream.has_ended and not stream.items:
+            await send_empty(send, 204)  # anything else makes the TypeScript client come back for ever
+            return
+        else:
+            opening = b""
         session.connected()
         try:
-            await self._stream(session, stream, scope, receive, send, opening=OPENING)
+            is_calls = bool(stream.call_ids)
+            await self._stream(session, stream, scope, receive, send, opening=OPENING + opening, may_close=is_calls)
         finally:
             session.disconnected()
 

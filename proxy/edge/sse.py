@@ -4,12 +4,14 @@ The only importer of sse_starlette, and only when the first stream opens: it pat
 a host that embeds the bridge should not meet before it streams.
 """
 
+import math
 from collections.abc import AsyncIterator, Iterable
 
 import anyio
 from starlette.types import Receive, Scope, Send
 
 from proxy.edge.answers import error_body
+from proxy.protocol.replay import event_id
 from proxy.sessions.stream import Ask, Item, Stream
 
 HEADERS = {"cache-control": "no-cache, no-transform"}
@@ -26,20 +28,42 @@ def as_bytes(item: Item) -> bytes:
     return error_body(item.error, item.raw_id)
 
 
-def as_events(items: Iterable[Item]) -> bytes:
-    """Items as events, in one piece: all that waits goes out in one write."""
-    return b"".join([b"event: message\r\ndata: %b\r\n\r\n" % as_bytes(item) for item in items])
+def as_events(stream: int, first: int, items: Iterable[Item]) -> bytes:
+    """Items as events, in one piece: all that waits goes out in one write.
+
+    Args:
+        stream: The number of the stream, which is in the event ids.
+        first: The place of the first item.
+        items: What to write.
+    """
+    return b"".join(
+        [
+            b"id: %d-%d\r\nevent: message\r\ndata: %b\r\n\r\n" % (stream, place, as_bytes(item))
+            for place, item in enumerate(items, start=first)
+        ]
+    )
 
 
-async def _events(stream: Stream, opening: bytes) -> AsyncIterator[bytes]:
+def priming(stream: int, *, retry_seconds: float) -> bytes:
+    """An event with an id and no data: whoever loses the stream before anything was said can come back, too.
+
+    Spec: 2025-11-25 basic/transports, Sending Messages 6. Older clients choke on empty data.
+    """
+    return b"id: %b\r\nretry: %d\r\ndata: \r\n\r\n" % (event_id(stream, 0), round(retry_seconds * 1000))
+
+
+async def _events(stream: Stream, connection: int, opening: bytes, close_at: float | None) -> AsyncIterator[bytes]:
     if opening:
         yield opening
     while True:
-        await stream.wait()
-        items = stream.take()
+        with anyio.CancelScope(deadline=math.inf if close_at is None else close_at) as scope:
+            await stream.wait()
+        if stream.connection != connection:
+            return  # the client is back on another response, which has the stream now
+        first, items = stream.take()
         if items:
-            yield as_events(items)
-        elif stream.has_ended or not stream.is_live:
+            yield as_events(stream.number, first, items)
+        elif stream.has_ended or not stream.is_live or scope.cancelled_caught:
             return
 
 
@@ -54,16 +78,19 @@ async def send_stream(
     send_timeout_seconds: float,
     shutdown_grace_seconds: float,
     shutdown: anyio.Event,
+    close_after_seconds: float | None = None,
 ) -> bool:
     """Answer the HTTP request with a stream; waits until the stream has ended or the client is gone.
 
-    Returns whether everything was sent.
+    Returns whether the stream is done with: everything was sent, or another response has taken it over.
     """
     from sse_starlette import EventSourceResponse
     from sse_starlette.sse import SendTimeoutError
 
+    connection = stream.connection
+    close_at = None if close_after_seconds is None else anyio.current_time() + close_after_seconds
     response = EventSourceResponse(
-        _events(stream, opening),
+        _events(stream, connection, opening, close_at),
         headers=HEADERS,
         ping=ping_seconds,
         send_timeout=send_timeout_seconds,
@@ -73,5 +100,7 @@ async def send_stream(
     try:
         await response(scope, receive, send)
     except SendTimeoutError:
-        return False
+        return stream.connection != connection
+    if stream.connection != connection:
+        return True
     return stream.has_ended and stream.is_live and not stream.items

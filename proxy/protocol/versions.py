@@ -13,6 +13,10 @@ BATCH_VERSION = "2025-03-26"
 """The one revision of streamable HTTP in which a body may be an array (basic, Batching)."""
 
 
+POLLING_VERSION = "2025-11-25"
+"""The first revision whose clients know a priming event and come back to a stream that was closed on them."""
+
+
 def version_of_result(answer: bytes) -> str | None:
     """`result.protocolVersion` of the answer to `initialize`; None if it is an error.
 

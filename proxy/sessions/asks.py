@@ -72,6 +72,12 @@ class Asks:
             if ask.stream is stream:
                 ask.lost_at = now
 
+    def regain(self, stream: Stream) -> None:
+        """The client that was asked on this stream is back."""
+        for ask in self._open.values():
+            if ask.stream is stream:
+                ask.lost_at = None
+
     def lost_before(self, moment: float) -> list[OpenAsk]:
         """Those that have had no client since before `moment`."""
         return [ask for ask in self._open.values() if ask.lost_at is not None and ask.lost_at <= moment]

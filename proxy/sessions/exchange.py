@@ -163,6 +163,13 @@ class Exchange:
         self._asks.close(ask)
         self.link.send(response.encode(raw_id=ask.raw_id))
 
+    def resume(self, last_event_id: str) -> Stream | None:
+        """The client is back: see `Streams.resume`."""
+        stream = self.streams.resume(last_event_id)
+        if stream is not None:
+            self._asks.regain(stream)
+        return stream
+
     def disconnected(self, stream: Stream) -> None:
         """The client of this stream is gone. Its calls go on: a disconnect is not a cancel.
 
@@ -226,8 +233,7 @@ class Exchange:
             self._counts.add("dropped.answer_to_no_call")  # late after a cancellation, or of no known id
             return
         self._close(call)
-        if not call.stream.is_live:
-            self._counts.add("dropped.client_gone")
+        self._note_if_lost(call.stream)
         call.stream.put_answer(response.encode(raw_id=call.request.raw_id))
 
     def _asked(self, request: Request) -> None:
@@ -257,9 +263,12 @@ class Exchange:
         self._put(call.stream, message)
 
     def _put(self, stream: Stream, message: bytes) -> None:
-        if not stream.is_live:
-            self._counts.add("dropped.client_gone")
+        self._note_if_lost(stream)
         stream.put(message)
+
+    def _note_if_lost(self, stream: Stream) -> None:
+        if not stream.is_live and not stream.number:
+            self._counts.add("dropped.client_gone")
 
     def _withdrawn(self, notification: Notification) -> None:
         """The child needs no answer to a request of its own any more."""

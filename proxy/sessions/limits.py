@@ -17,6 +17,9 @@ class SessionLimits:
     stdin_stall_timeout_seconds: float = 30.0
     slow_reader_timeout_seconds: float = 30.0
     stream_backlog_bytes: int = 8 * 1024 * 1024
+    replay_events: int = 1000
+    replay_size_bytes: int = 1024 * 1024
+    replay_age_seconds: float = 300.0
     waiting_messages: int = 256
     waiting_size_bytes: int = 1024 * 1024
     max_calls_per_child: int = 128

@@ -33,23 +33,41 @@ Item = bytes | Failure | Ask
 """What a stream carries: a message as it goes out, a request of the child, or the failure of a call."""
 
 
+def size_of(item: Item) -> int:
+    """What an item takes, nearly."""
+    if isinstance(item, bytes):
+        return len(item)
+    return len(item.message) if isinstance(item, Ask) else 256
+
+
 class Stream:
     """The messages of one HTTP response, waiting to be sent.
+
+    It outlives the response once it is numbered: what is put while no client is connected is only recorded, and a
+    client that comes back gets it on another response.
 
     Args:
         backlog_bytes: What may wait behind the message that is being written.
         on_full: Called when more than that waits; its owner stops the child or ends the stream.
         on_emptied: Called when everything that waited was taken.
+        on_record: Called with each message of a numbered stream and its place.
+        call_ids: The ids of the calls whose answers belong here; the last answer ends the stream.
     """
 
     __slots__ = (
         "_backlog_bytes",
         "_on_emptied",
         "_on_full",
+        "_on_record",
+        "_places",
         "_waiter",
+        "call_ids",
+        "connection",
+        "ended_at",
         "has_ended",
         "is_live",
         "items",
+        "number",
         "open_calls",
         "size_bytes",
         "was_cut",
@@ -61,25 +79,40 @@ class Stream:
         backlog_bytes: int,
         on_full: "Callable[[Stream], None]",
         on_emptied: "Callable[[Stream], None]",
-        open_calls: int = 0,
+        on_record: "Callable[[Stream, int, Item], None]",
+        call_ids: tuple[Raw, ...] = (),
     ) -> None:
         self.items: list[Item] = []
         self.size_bytes = 0
+        self.number = 0
+        """Names the stream in event ids; 0 until the response has begun as a stream."""
+        self.connection = 0
+        """Counts the responses that carried the stream. One that sees another number than its own has been replaced."""
         self.is_live = True
         """Whether a client is known, or believed, to be connected."""
         self.has_ended = False
         """Whether nothing more will be put."""
+        self.ended_at = 0.0
+        """When, as far as its owner has noticed."""
         self.was_cut = False
-        """Whether we ended it because its client did not read."""
-        self.open_calls = open_calls
-        """Calls whose answers belong here; the last one ends the stream."""
+        """Whether we ended the response because its client did not read."""
+        self.call_ids = call_ids
+        self.open_calls = len(call_ids)
+        """Calls without an answer."""
+        self._places = 0  # given so far
         self._backlog_bytes = backlog_bytes
         self._on_full = on_full
         self._on_emptied = on_emptied
+        self._on_record = on_record
         self._waiter: asyncio.Future[None] | None = None
 
+    @property
+    def places(self) -> int:
+        """How many messages have been put, those from before it was numbered included."""
+        return self._places
+
     def put(self, item: Item) -> None:
-        """Add a message. Dropped if the client is gone or the stream has ended."""
+        """Add a message. Dropped if the stream has ended, or if the client is gone and can't come back."""
         self._add(item)
         # One message alone is never too much: the limit is for what waits behind it.
         if self.size_bytes > self._backlog_bytes and len(self.items) > 1:
@@ -97,6 +130,12 @@ class Stream:
         self.has_ended = True
         self.wake()
 
+    def begin(self, number: int) -> None:
+        """The response begins as a stream: from here on every message has an event id."""
+        self.number = number
+        for place, item in enumerate(self.items, start=self._places - len(self.items) + 1):
+            self._on_record(self, place, item)
+
     def disconnect(self) -> list[Ask]:
         """The client is gone: drop what waits. Returns the child's requests among it, which nobody has seen."""
         self.is_live = False
@@ -105,11 +144,21 @@ class Stream:
         self.wake()
         return unseen
 
-    def take(self) -> list[Item]:
-        """Everything that waits, oldest first; the caller sends it."""
+    def reconnect(self, items: list[Item]) -> None:
+        """The client is back, and has missed these."""
+        self._clear()
+        self.items = items
+        self.size_bytes = sum(map(size_of, items))
+        self.is_live = True
+        self.was_cut = False
+        self.connection += 1
+        self.wake()
+
+    def take(self) -> tuple[int, list[Item]]:
+        """The place of the first message that waits, and all that wait, oldest first; the caller sends them."""
         items = self.items
         self._clear()
-        return items
+        return self._places - len(items) + 1, items
 
     def wake(self) -> None:
         """Let `wait` return."""
@@ -124,20 +173,24 @@ class Stream:
         """
         if self.items or self.has_ended or not self.is_live:
             return
-        self._waiter = asyncio.get_running_loop().create_future()
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiter = waiter
         try:
-            await self._waiter
+            await waiter
         finally:
-            self._waiter = None
+            if self._waiter is waiter:
+                self._waiter = None
 
     def _add(self, item: Item) -> None:
-        if self.has_ended or not self.is_live:
+        if self.has_ended:
+            return
+        self._places += 1
+        if self.number:
+            self._on_record(self, self._places, item)
+        if not self.is_live:
             return
         self.items.append(item)
-        if isinstance(item, bytes):
-            self.size_bytes += len(item)
-        elif isinstance(item, Ask):
-            self.size_bytes += len(item.message)
+        self.size_bytes += size_of(item)
         self.wake()
 
     def _clear(self) -> None:

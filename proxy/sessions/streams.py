@@ -3,15 +3,22 @@
 import logging
 from collections.abc import Callable, Iterable
 
+from msgspec import Raw
+
 from proxy.child.link import Link
-from proxy.errors import TooManyStreams
+from proxy.errors import EventsGone, TooManyStreams
 from proxy.observe import Counts
+from proxy.protocol.ids import IdMinter
+from proxy.protocol.replay import Replay, parse_event_id
 from proxy.protocol.routing import choose_stream
 from proxy.sessions.limits import SessionLimits
-from proxy.sessions.stream import Ask, Stream
+from proxy.sessions.stream import Ask, Failure, Item, Stream, size_of
 from proxy.sessions.waiting import Waiting, WaitingRoom
 
 logger = logging.getLogger(__name__)
+
+MAX_NUMBERED = 1000
+"""Streams that a client of one session may come back to. Ours: far more than any client has open."""
 
 
 class Streams:
@@ -54,6 +61,13 @@ class Streams:
         self._waiting = WaitingRoom(
             max_messages=limits.waiting_messages, max_bytes=limits.waiting_size_bytes, on_dropped=on_dropped
         )
+        self._numbers = IdMinter()
+        self._numbered: dict[int, Stream] = {}  # streams that a client may come back to, oldest first
+        self._replay: Replay[Item] = Replay(
+            max_events=limits.replay_events,
+            max_bytes=limits.replay_size_bytes,
+            max_age_seconds=limits.replay_age_seconds,
+        )
         self._paused_for: Stream | None = None
         self._paused_at = 0.0
 
@@ -67,14 +81,22 @@ class Streams:
 
     # ---- opening and closing
 
-    def new(self, *, calls: int) -> Stream:
-        """A stream for the answer to a POST with this many requests."""
+    def new(self, *call_ids: Raw) -> Stream:
+        """A stream for the answers to these calls."""
         return Stream(
             backlog_bytes=self._limits.stream_backlog_bytes,
             on_full=self._full,
             on_emptied=self._emptied,
-            open_calls=calls,
+            on_record=self._record,
+            call_ids=call_ids,
         )
+
+    def begin(self, stream: Stream) -> None:
+        """The response begins as a stream; from here on a client that loses it can come back."""
+        stream.begin(self._numbers.mint())
+        self._numbered[stream.number] = stream
+        while len(self._numbered) > MAX_NUMBERED:
+            self._forget(next(iter(self._numbered.values())))
 
     def listen(self) -> Stream:
         """A stream for a GET.
@@ -82,13 +104,46 @@ class Streams:
         Raises:
             TooManyStreams: If `max_get_streams` are open.
         """
-        if len(self._listens) >= self._limits.max_get_streams:
-            raise TooManyStreams
-        stream = self.new(calls=0)
-        self._listens.append(stream)
+        stream = self.new()
+        self._add_listen(stream)
+        self.begin(stream)
         self._has_listened = True
         self.offer_waiting()
         return stream
+
+    def resume(self, last_event_id: str) -> Stream | None:
+        """The stream that this event was on, with what followed on it waiting; None if it is none of ours.
+
+        If everything was delivered, the stream has ended and nothing waits. If what followed is kept no more, failures
+        of its calls wait, and the stream has ended.
+
+        Raises:
+            TooManyStreams: If it is the stream of a GET and `max_get_streams` others are open.
+
+        Spec: 2025-11-25 basic/transports, Resumability and Redelivery.
+        """
+        parsed = parse_event_id(last_event_id)
+        stream = self._numbered.get(parsed[0]) if parsed is not None else None
+        if stream is None or parsed is None or parsed[1] > stream.places:
+            self._counts.add("resumed.unknown")
+            return None
+        _, place = parsed
+        missed = [item for _, item in self._replay.after(stream.number, place)]
+        if self._replay.has_gap(stream.number, place):
+            self._counts.add("resumed.with_gap")
+            if stream.has_ended and not missed:
+                missed = [Failure(raw_id, EventsGone()) for raw_id in stream.call_ids]
+        if not stream.call_ids and not stream.has_ended and stream not in self._listens:
+            self._add_listen(stream)
+        stream.reconnect(missed)
+        self._counts.add("resumed")
+        self.offer_waiting()
+        return stream
+
+    def _add_listen(self, stream: Stream) -> None:
+        if len(self._listens) >= self._limits.max_get_streams:
+            raise TooManyStreams
+        self._listens.append(stream)
 
     def end_listens(self) -> None:
         """End every GET stream."""
@@ -100,7 +155,10 @@ class Streams:
         """The client of this stream is gone. Returns the child's requests on it that nobody has seen."""
         if stream in self._listens:
             self._listens.remove(stream)
-        return stream.disconnect()
+        unseen = stream.disconnect()
+        for ask in unseen if stream.number else ():
+            self._replay.discard(stream.number, ask)  # it goes to another stream, and to that alone
+        return unseen
 
     # ---- placing messages
 
@@ -148,7 +206,13 @@ class Streams:
             self.cut(self._paused_for)
 
     def check(self, now: float) -> None:
-        """Wait for a slow reader only for so long."""
+        """Wait for a slow reader only for so long; keep what was sent only for so long."""
+        if len(self._replay):
+            self._counts.add("replay.expired", self._replay.expire(now))
+        for stream in [each for each in self._numbered.values() if each.has_ended]:
+            stream.ended_at = stream.ended_at or now
+            if now - stream.ended_at > self._limits.replay_age_seconds:
+                self._forget(stream)
         if self._paused_for is not None and now - self._paused_at > self._limits.slow_reader_timeout_seconds:
             self.cut(self._paused_for)
 
@@ -158,6 +222,15 @@ class Streams:
         stream.was_cut = True
         logger.warning("stream of a slow reader ended", extra={"session": self._tag, "bytes": stream.size_bytes})
         self._on_cut(stream)
+
+    def _record(self, stream: Stream, place: int, item: Item) -> None:
+        evicted = self._replay.add(stream.number, place, item, size_of(item), self._clock())
+        if evicted:
+            self._counts.add("replay.evicted", evicted)
+
+    def _forget(self, stream: Stream) -> None:
+        del self._numbered[stream.number]
+        self._replay.forget(stream.number)
 
     def _full(self, stream: Stream) -> None:
         """While nobody else waits for the child, it is simply not read: the pipe pushes back."""

@@ -12,12 +12,14 @@ from proxy.errors import (
     CallTimedOut,
     ChildNotReading,
     DuplicateId,
+    EventsGone,
     ProxyError,
     SessionEnded,
     TooManyStreams,
 )
 from proxy.observe import Counts
 from proxy.protocol.messages import Notification, Request, Response, parse_client_message
+from proxy.sessions import streams as streams_module
 from proxy.sessions.asks import MAX_OPEN_ASKS
 from proxy.sessions.exchange import Exchange
 from proxy.sessions.limits import SessionLimits
@@ -39,9 +41,9 @@ class Pair:
         self.exchange.streams.open_to_client()
 
     def call(self, request_id: Any, method: str = "tools/call", params: Json | None = None) -> Stream:
-        stream = self.exchange.streams.new(calls=1)
         message = parse({"jsonrpc": "2.0", "id": request_id, "method": method, "params": params or {}})
         assert isinstance(message, Request)
+        stream = self.exchange.streams.new(message.raw_id)
         self.exchange.check_new_ids([message])
         self.exchange.begin(message, stream)
         return stream
@@ -77,7 +79,7 @@ def parse(message: Json) -> Any:
 def got(stream: Stream) -> list[Json]:
     """What waits on a stream, taken from it."""
     items = []
-    for item in stream.take():
+    for item in stream.take()[1]:
         if isinstance(item, Failure):
             raise AssertionError(f"a failure: {item.error!r}")
         items.append(json.loads(item.message if isinstance(item, Ask) else item))
@@ -85,7 +87,7 @@ def got(stream: Stream) -> list[Json]:
 
 
 def failure(stream: Stream) -> ProxyError:
-    (item,) = stream.take()
+    _, (item,) = stream.take()
     assert isinstance(item, Failure)
     return item.error
 
@@ -613,14 +615,14 @@ def test_the_tables_are_empty_when_all_is_answered() -> None:
 
 def test_a_raw_id_is_given_back_byte_for_byte() -> None:
     pair = Pair()
-    stream = pair.exchange.streams.new(calls=1)
+    stream = pair.exchange.streams.new(Raw(b"1"))
     message = parse_client_message(rb'{"jsonrpc":"2.0","id":"\u0041\ud800","method":"ping"}')
     assert isinstance(message, Request)
 
     pair.exchange.begin(message, stream)
     pair.child_answers(pair.last_sent["id"])
 
-    (answer,) = stream.take()
+    _, (answer,) = stream.take()
     assert isinstance(answer, bytes)
     assert rb'"id":"\u0041\ud800"' in answer
     assert isinstance(message.raw_id, Raw)
@@ -648,3 +650,198 @@ def test_one_large_message_alone_is_not_too_much() -> None:
 
     assert len(got(other)) == 1
     assert stream.is_live
+
+
+# ---- clients that come back
+
+
+def progress(number: int, token: Any = 1) -> Json:
+    return {
+        "jsonrpc": "2.0",
+        "method": "notifications/progress",
+        "params": {"progressToken": token, "progress": number},
+    }
+
+
+def streaming(pair: Pair, request_id: int = 1) -> Stream:
+    """A call whose response has begun as a stream."""
+    stream = pair.call(request_id, params={"_meta": {"progressToken": request_id}})
+    pair.exchange.streams.begin(stream)
+    return stream
+
+
+def test_what_followed_the_last_event_comes_again_and_then_what_is_new() -> None:
+    """Spec: 2025-11-25 basic/transports, Resumability and Redelivery."""
+    pair = Pair()
+    stream = streaming(pair)
+    pair.child_says(progress(1), progress(2))
+    assert len(got(stream)) == 2
+    pair.exchange.disconnected(stream)
+    pair.child_says(progress(3))
+
+    resumed = pair.exchange.resume(f"{stream.number}-1")
+    assert resumed is stream
+    first, items = stream.take()
+    assert (first, len(items)) == (2, 2)
+    pair.child_answers(pair.last_sent["id"])
+
+    assert [message.get("method", "answer") for message in got(stream)] == ["answer"]
+    assert stream.has_ended
+
+
+def test_an_answer_waits_for_a_client_that_has_left() -> None:
+    pair = Pair()
+    stream = streaming(pair)
+    pair.exchange.disconnected(stream)
+    pair.child_answers(pair.last_sent["id"], {"late": True})
+
+    assert pair.exchange.resume(f"{stream.number}-0") is stream
+
+    assert [message["result"] for message in got(stream)] == [{"late": True}]
+    assert "dropped.client_gone" not in pair.counts.snapshot()
+
+
+def test_a_stream_of_which_everything_was_delivered_has_nothing_more_to_say() -> None:
+    pair = Pair()
+    stream = streaming(pair)
+    pair.child_answers(pair.last_sent["id"])
+    got(stream)
+
+    assert pair.exchange.resume(f"{stream.number}-1") is stream
+
+    assert (stream.has_ended, stream.items) == (True, [])
+
+
+@pytest.mark.parametrize("last_event_id", ["", "x", "99-0", "1-99", "0-0", "1"])
+def test_an_event_that_is_none_of_ours_is_unknown(last_event_id: str) -> None:
+    pair = Pair()
+    streaming(pair)
+
+    assert pair.exchange.resume(last_event_id) is None
+    assert pair.counts.snapshot() == {"resumed.unknown": 1}
+
+
+def test_an_answer_that_is_kept_no_more_is_an_error() -> None:
+    pair = Pair(replay_events=2)
+    stream = streaming(pair, 7)
+    pair.exchange.disconnected(stream)
+    pair.child_answers(pair.last_sent["id"])
+    other = streaming(pair, 8)
+    pair.child_says(*(progress(number, 8) for number in range(5)))
+
+    assert pair.exchange.resume(f"{stream.number}-0") is stream
+
+    error = failure(stream)
+    assert isinstance(error, EventsGone)
+    assert stream.has_ended
+    assert other.is_live
+
+
+def test_an_answer_outlives_what_was_said_before_it() -> None:
+    pair = Pair(replay_events=3)
+    stream = streaming(pair)
+    pair.exchange.disconnected(stream)
+    pair.child_says(*(progress(number) for number in range(10)))
+    pair.child_answers(pair.last_sent["id"], {"kept": True})
+
+    assert pair.exchange.resume(f"{stream.number}-0") is stream
+
+    assert got(stream)[-1]["result"] == {"kept": True}
+    assert pair.counts.snapshot()["resumed.with_gap"] == 1
+
+
+def test_an_answer_of_any_size_is_kept() -> None:
+    pair = Pair(replay_size_bytes=1024)
+    stream = streaming(pair)
+    pair.exchange.disconnected(stream)
+    pair.child_answers(pair.last_sent["id"], {"text": "x" * 100_000})
+
+    assert pair.exchange.resume(f"{stream.number}-0") is stream
+
+    assert len(got(stream)[0]["result"]["text"]) == 100_000
+
+
+def test_a_slow_reader_that_was_cut_off_finds_the_answer_when_it_comes_back() -> None:
+    """Design: what it had not sent is its replay, the final answer always kept."""
+    pair = Pair(stream_backlog_bytes=1000, replay_size_bytes=1024)
+    stream = streaming(pair)
+    child_id = pair.last_sent["id"]
+    pair.child_says(big(1), big(2))
+    pair.call(2)
+    assert stream.was_cut
+    pair.child_answers(child_id, {"here": True})
+
+    pair.exchange.resume(f"{stream.number}-0")
+
+    assert got(stream)[-1]["result"] == {"here": True}
+
+
+def test_coming_back_takes_over_only_the_stream_it_names() -> None:
+    pair = Pair()
+    one, two = streaming(pair, 1), streaming(pair, 2)
+    connections = one.connection, two.connection
+
+    pair.exchange.resume(f"{one.number}-0")
+
+    assert (one.connection, two.connection) == (connections[0] + 1, connections[1])
+
+
+def test_a_question_is_seen_once_however_its_client_comes_back() -> None:
+    """Never on two streams: one that nobody saw goes to the next stream, and is gone from the first."""
+    pair = Pair()
+    stream = streaming(pair)
+    pair.child_asks(3)
+    pair.exchange.disconnected(stream)
+    listen = pair.exchange.streams.listen()
+
+    pair.exchange.resume(f"{stream.number}-0")
+
+    assert (len(got(listen)), len(got(stream))) == (1, 0)
+
+
+def test_a_question_that_was_lost_on_the_way_comes_again_and_can_be_answered() -> None:
+    pair = Pair(server_request_timeout_seconds=50.0)
+    stream = streaming(pair)
+    pair.child_asks(3)
+    got(stream)
+    pair.exchange.disconnected(stream)
+    pair.now += 40
+
+    pair.exchange.resume(f"{stream.number}-0")
+    (question,) = got(stream)
+    pair.exchange.check(pair.now + 20)
+    pair.answers(question["id"], {"ok": 1})
+
+    assert pair.last_sent == {"jsonrpc": "2.0", "id": 3, "result": {"ok": 1}}
+
+
+def test_a_listener_comes_back_to_its_own_stream_and_is_one_again() -> None:
+    pair = Pair(max_get_streams=1)
+    listen = pair.exchange.streams.listen()
+    pair.child_says(LIST_CHANGED)
+    got(listen)
+    pair.exchange.disconnected(listen)
+
+    assert pair.exchange.resume(f"{listen.number}-0") is listen
+    pair.child_says(LIST_CHANGED)
+
+    assert len(got(listen)) == 2
+    with pytest.raises(TooManyStreams):
+        pair.exchange.streams.listen()
+
+
+def test_streams_are_forgotten_in_time_and_bounded_in_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams_module, "MAX_NUMBERED", 3)
+    pair = Pair(replay_age_seconds=300.0)
+    numbers = []
+    for request_id in range(4):
+        stream = streaming(pair, request_id)
+        pair.child_answers(pair.last_sent["id"])
+        numbers.append(stream.number)
+
+    assert pair.exchange.resume(f"{numbers[0]}-0") is None
+    pair.exchange.check(pair.now)
+    pair.exchange.check(pair.now + 301)
+
+    assert pair.exchange.resume(f"{numbers[3]}-0") is None
+    assert (len(pair.exchange.streams._replay), pair.exchange.streams._numbered) == (0, {})

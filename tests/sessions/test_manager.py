@@ -9,6 +9,7 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
+from msgspec import Raw
 
 from proxy.errors import (
     CallCancelled,
@@ -70,7 +71,7 @@ def request(request_id: int = 1) -> Request:
 
 
 async def call(session: Session, request_id: int = 1) -> Stream:
-    stream = session.exchange.streams.new(calls=1)
+    stream = session.exchange.streams.new(Raw(b"1"))
     await session.begin([request(request_id)], stream)
     return stream
 
@@ -132,7 +133,7 @@ async def test_the_death_of_a_child_ends_its_session_and_answers_its_calls() -> 
         with anyio.fail_after(5):
             await stream.wait()
 
-        (item,) = stream.take()
+        _, (item,) = stream.take()
         assert isinstance(item, Failure)
         assert isinstance(item.error, ChildExited)
         assert "code 3" in str(item.error)
@@ -148,7 +149,7 @@ async def test_death_before_the_session_was_ready_is_a_failed_start() -> None:
         with anyio.fail_after(5):
             await stream.wait()
 
-        (item,) = stream.take()
+        _, (item,) = stream.take()
         assert isinstance(item, Failure)
         assert isinstance(item.error, ChildStartFailed)
         await no_children(manager)
@@ -284,7 +285,7 @@ async def test_a_drain_cuts_off_what_does_not_finish() -> None:
 
         await manager.drain(0.05)
 
-        (item,) = stream.take()
+        _, (item,) = stream.take()
         assert isinstance(item, Failure)
         assert isinstance(item.error, Draining)
         assert manager.was_cut
@@ -419,7 +420,7 @@ async def test_a_call_that_is_open_when_its_session_is_deleted_is_told() -> None
 
         manager.end(session, "test")
 
-        (item,) = stream.take()
+        _, (item,) = stream.take()
         assert isinstance(item, Failure)
         assert isinstance(item.error, SessionEnded)
 

@@ -59,11 +59,13 @@ class Events:
     Attributes:
         response: Status and headers.
         raw: The data of each event read so far, as the bytes that came.
+        last_id: The id of the last event, to come back with.
     """
 
     def __init__(self, response: httpx.Response) -> None:
         self.response = response
         self.raw: list[bytes] = []
+        self.last_id = ""
         self._chunks = response.aiter_raw()
         self._rest = b""
 
@@ -76,10 +78,19 @@ class Events:
         """The next message. Raises EndOfStream after the last."""
         with anyio.fail_after(PATIENCE_SECONDS):
             while True:
-                data = _data_of(await self._event())
-                if data is not None:
+                event = await self._event()
+                self.last_id = _id_of(event) or self.last_id
+                data = _data_of(event)
+                if data:  # neither a comment nor a priming event
                     self.raw.append(data)
                     return _object(data)
+
+    async def primed(self) -> bytes:
+        """The first event of a response: an id, a retry, and no data."""
+        with anyio.fail_after(PATIENCE_SECONDS):
+            event = await self._event()
+        self.last_id = _id_of(event)
+        return event
 
     async def comment(self) -> bytes:
         """The next comment. Messages before it are lost."""
@@ -380,10 +391,16 @@ def _as_object(value: Any) -> Message:
     return value
 
 
+def _id_of(event: bytes) -> str:
+    """The id of one event; empty if it has none."""
+    ids = [line.removeprefix(b"id: ") for line in event.split(b"\r\n") if line.startswith(b"id: ")]
+    return ids[0].decode() if ids else ""
+
+
 def _data_of(event: bytes) -> bytes | None:
     """The data of one event; None for a comment."""
     lines = [line for line in event.split(b"\r\n") if not line.startswith(b":")]
-    data = [line.removeprefix(b"data: ") for line in lines if line.startswith(b"data:")]
+    data = [line.removeprefix(b"data: ") for line in lines if line.startswith(b"data:") and line != b"data: "]
     assert len(data) <= 1, event  # one message, one line
     return data[0] if data else None
 

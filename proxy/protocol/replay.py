@@ -1,0 +1,109 @@
+"""Which events come after `Last-Event-ID`?
+
+An event id names the stream and the place on it: `3-17` is the seventeenth event of the session's third stream. Place 0
+is the priming event.
+
+Spec: 2025-11-25 basic/transports, Resumability and Redelivery: ids are unique in the session and should name their
+stream; what another stream carried MUST NOT be replayed.
+"""
+
+import re
+from collections import deque
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+
+_EVENT_ID = re.compile(r"([1-9][0-9]{0,17})-(0|[1-9][0-9]{0,17})")
+
+
+def event_id(stream: int, place: int) -> bytes:
+    """The id of an event, as it is written."""
+    return b"%d-%d" % (stream, place)
+
+
+def parse_event_id(text: str) -> tuple[int, int] | None:
+    """The stream and the place that an id names; None if it is none of ours."""
+    match = _EVENT_ID.fullmatch(text.strip())
+    return (int(match[1]), int(match[2])) if match else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Event(Generic[Item]):
+    stream: int
+    place: int
+    item: Item
+    size_bytes: int
+    at: float
+
+
+class Replay(Generic[Item]):
+    """What was put on the streams of one session and may have to be sent again. Bounded: the oldest make room.
+
+    The newest event stays whatever its size: it may be the answer that a client comes back for.
+
+    Args:
+        max_events: How many are kept.
+        max_bytes: How much they are in all.
+        max_age_seconds: For how long.
+    """
+
+    def __init__(self, *, max_events: int, max_bytes: int, max_age_seconds: float) -> None:
+        self._max_events = max_events
+        self._max_bytes = max_bytes
+        self._max_age_seconds = max_age_seconds
+        self._events: deque[_Event[Item]] = deque()
+        self._size_bytes = 0
+        self._evicted: dict[int, int] = {}  # the last place of each stream that is kept no more
+
+    def __len__(self) -> int:
+        return len(self._events)
+
+    @property
+    def size_bytes(self) -> int:
+        """What is kept, in all."""
+        return self._size_bytes
+
+    def add(self, stream: int, place: int, item: Item, size_bytes: int, now: float) -> int:
+        """Keep an event. Returns how many had to go for it."""
+        self._events.append(_Event(stream, place, item, size_bytes, now))
+        self._size_bytes += size_bytes
+        evicted = 0
+        while len(self._events) > 1 and (len(self._events) > self._max_events or self._size_bytes > self._max_bytes):
+            self._evict()
+            evicted += 1
+        return evicted
+
+    def after(self, stream: int, place: int) -> list[tuple[int, Item]]:
+        """What is kept of a stream behind a place, oldest first, each with its place."""
+        return [(event.place, event.item) for event in self._events if event.stream == stream and event.place > place]
+
+    def has_gap(self, stream: int, place: int) -> bool:
+        """Whether something behind this place is kept no more."""
+        return self._evicted.get(stream, 0) > place
+
+    def discard(self, stream: int, item: Item) -> None:
+        """Forget one event: it goes out on another stream."""
+        kept = [event for event in self._events if not (event.stream == stream and event.item is item)]
+        self._events = deque(kept)
+        self._size_bytes = sum(event.size_bytes for event in kept)
+
+    def forget(self, stream: int) -> None:
+        """Forget a stream and all that is kept of it."""
+        kept = [event for event in self._events if event.stream != stream]
+        self._events = deque(kept)
+        self._size_bytes = sum(event.size_bytes for event in kept)
+        self._evicted.pop(stream, None)
+
+    def expire(self, now: float) -> int:
+        """Let go of what is too old. Returns how many went."""
+        evicted = 0
+        while self._events and now - self._events[0].at > self._max_age_seconds:
+            self._evict()
+            evicted += 1
+        return evicted
+
+    def _evict(self) -> None:
+        event = self._events.popleft()
+        self._size_bytes -= event.size_bytes
+        self._evicted[event.stream] = max(event.place, self._evicted.get(event.stream, 0))
