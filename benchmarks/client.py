@@ -124,7 +124,8 @@ class HttpLane:
     def messages(self, reply: bytes) -> list[bytes]:
         if not self._reply.header("content-type").startswith("text/event-stream"):
             return [reply]
-        return [line[5:].strip() for line in reply.split(b"\n") if line.startswith(b"data:")]
+        data = [line[5:].strip() for line in reply.split(b"\n") if line.startswith(b"data:")]
+        return [message for message in data if message]  # a priming event has none
 
     def close(self) -> None:
         with self._socket, contextlib.suppress(OSError, WrongAnswer):  # best effort: the server is about to stop

@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from proxy.edge.answers import error_body
 from proxy.protocol.replay import event_id
-from proxy.sessions.stream import Ask, Item, Stream
+from proxy.sessions.stream import SEEN_ELSEWHERE, Ask, Item, Stream
 
 HEADERS = {"cache-control": "no-cache, no-transform"}
 OPENING = b": open\r\n\r\n"
@@ -40,6 +40,7 @@ def as_events(stream: int, first: int, items: Iterable[Item]) -> bytes:
         [
             b"id: %d-%d\r\nevent: message\r\ndata: %b\r\n\r\n" % (stream, place, as_bytes(item))
             for place, item in enumerate(items, start=first)
+            if item is not SEEN_ELSEWHERE
         ]
     )
 

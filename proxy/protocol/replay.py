@@ -9,7 +9,7 @@ stream; what another stream carried MUST NOT be replayed.
 
 import re
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
@@ -28,15 +28,6 @@ def parse_event_id(text: str) -> tuple[int, int] | None:
     return (int(match[1]), int(match[2])) if match else None
 
 
-@dataclass(frozen=True, slots=True)
-class _Event(Generic[Item]):
-    stream: int
-    place: int
-    item: Item
-    size_bytes: int
-    at: float
-
-
 class Replay(Generic[Item]):
     """What was put on the streams of one session and may have to be sent again. Bounded: the oldest make room.
 
@@ -46,13 +37,17 @@ class Replay(Generic[Item]):
         max_events: How many are kept.
         max_bytes: How much they are in all.
         max_age_seconds: For how long.
+        size_of: What an item takes.
     """
 
-    def __init__(self, *, max_events: int, max_bytes: int, max_age_seconds: float) -> None:
+    def __init__(
+        self, *, max_events: int, max_bytes: int, max_age_seconds: float, size_of: Callable[[Item], int]
+    ) -> None:
         self._max_events = max_events
         self._max_bytes = max_bytes
         self._max_age_seconds = max_age_seconds
-        self._events: deque[_Event[Item]] = deque()
+        self._size_of = size_of
+        self._events: deque[tuple[int, int, Item, int, float]] = deque()  # stream, place, item, size, since when
         self._size_bytes = 0
         self._evicted: dict[int, int] = {}  # the last place of each stream that is kept no more
 
@@ -64,46 +59,44 @@ class Replay(Generic[Item]):
         """What is kept, in all."""
         return self._size_bytes
 
-    def add(self, stream: int, place: int, item: Item, size_bytes: int, now: float) -> int:
-        """Keep an event. Returns how many had to go for it."""
-        self._events.append(_Event(stream, place, item, size_bytes, now))
-        self._size_bytes += size_bytes
-        evicted = 0
-        while len(self._events) > 1 and (len(self._events) > self._max_events or self._size_bytes > self._max_bytes):
+    def add(self, stream: int, first: int, items: Sequence[Item], now: float) -> int:
+        """Keep the events of a stream from place `first` on. Returns how many had to go, of these or older ones."""
+        evicted = skipped = max(0, len(items) - self._max_events)
+        if skipped:  # a flood: what would go at once is not even looked at
+            self._evicted[stream] = first + skipped - 1
+        events, size_of = self._events, self._size_of
+        for place, item in enumerate(items[skipped:], start=first + skipped):
+            size = size_of(item)
+            events.append((stream, place, item, size, now))
+            self._size_bytes += size
+        while len(events) > 1 and (len(events) > self._max_events or self._size_bytes > self._max_bytes):
             self._evict()
             evicted += 1
         return evicted
 
-    def after(self, stream: int, place: int) -> list[tuple[int, Item]]:
-        """What is kept of a stream behind a place, oldest first, each with its place."""
-        return [(event.place, event.item) for event in self._events if event.stream == stream and event.place > place]
+    def after(self, stream: int, place: int) -> list[Item]:
+        """What is kept of a stream behind a place, oldest first."""
+        return [item for owner, at, item, _, _ in self._events if owner == stream and at > place]
 
     def has_gap(self, stream: int, place: int) -> bool:
         """Whether something behind this place is kept no more."""
         return self._evicted.get(stream, 0) > place
 
-    def discard(self, stream: int, item: Item) -> None:
-        """Forget one event: it goes out on another stream."""
-        kept = [event for event in self._events if not (event.stream == stream and event.item is item)]
-        self._events = deque(kept)
-        self._size_bytes = sum(event.size_bytes for event in kept)
-
     def forget(self, stream: int) -> None:
         """Forget a stream and all that is kept of it."""
-        kept = [event for event in self._events if event.stream != stream]
-        self._events = deque(kept)
-        self._size_bytes = sum(event.size_bytes for event in kept)
+        self._events = deque(event for event in self._events if event[0] != stream)
+        self._size_bytes = sum(event[3] for event in self._events)
         self._evicted.pop(stream, None)
 
     def expire(self, now: float) -> int:
         """Let go of what is too old. Returns how many went."""
         evicted = 0
-        while self._events and now - self._events[0].at > self._max_age_seconds:
+        while self._events and now - self._events[0][4] > self._max_age_seconds:
             self._evict()
             evicted += 1
         return evicted
 
     def _evict(self) -> None:
-        event = self._events.popleft()
-        self._size_bytes -= event.size_bytes
-        self._evicted[event.stream] = max(event.place, self._evicted.get(event.stream, 0))
+        stream, place, _, size, _ = self._events.popleft()
+        self._size_bytes -= size
+        self._evicted[stream] = max(place, self._evicted.get(stream, 0))

@@ -33,6 +33,10 @@ Item = bytes | Failure | Ask
 """What a stream carries: a message as it goes out, a request of the child, or the failure of a call."""
 
 
+SEEN_ELSEWHERE: Item = b""
+"""Holds the place of a message that has gone to another stream; never sent."""
+
+
 def size_of(item: Item) -> int:
     """What an item takes, nearly."""
     if isinstance(item, bytes):
@@ -50,7 +54,8 @@ class Stream:
         backlog_bytes: What may wait behind the message that is being written.
         on_full: Called when more than that waits; its owner stops the child or ends the stream.
         on_emptied: Called when everything that waited was taken.
-        on_record: Called with each message of a numbered stream and its place.
+        on_record: Called with messages of a numbered stream that were sent, or that nobody was there to be sent, and
+            the place of the first.
         call_ids: The ids of the calls whose answers belong here; the last answer ends the stream.
     """
 
@@ -60,6 +65,7 @@ class Stream:
         "_on_full",
         "_on_record",
         "_places",
+        "_recorded",
         "_waiter",
         "call_ids",
         "connection",
@@ -79,7 +85,7 @@ class Stream:
         backlog_bytes: int,
         on_full: "Callable[[Stream], None]",
         on_emptied: "Callable[[Stream], None]",
-        on_record: "Callable[[Stream, int, Item], None]",
+        on_record: "Callable[[Stream, int, list[Item]], None]",
         call_ids: tuple[Raw, ...] = (),
     ) -> None:
         self.items: list[Item] = []
@@ -100,6 +106,7 @@ class Stream:
         self.open_calls = len(call_ids)
         """Calls without an answer."""
         self._places = 0  # given so far
+        self._recorded = 0  # the last of them that is kept
         self._backlog_bytes = backlog_bytes
         self._on_full = on_full
         self._on_emptied = on_emptied
@@ -133,13 +140,13 @@ class Stream:
     def begin(self, number: int) -> None:
         """The response begins as a stream: from here on every message has an event id."""
         self.number = number
-        for place, item in enumerate(self.items, start=self._places - len(self.items) + 1):
-            self._on_record(self, place, item)
 
     def disconnect(self) -> list[Ask]:
-        """The client is gone: drop what waits. Returns the child's requests among it, which nobody has seen."""
+        """The client is gone: nothing waits any more. Returns the child's requests that did, which nobody has seen."""
         self.is_live = False
         unseen = [item for item in self.items if isinstance(item, Ask)]
+        # A question that nobody has seen goes to another stream, and to that alone.
+        self._record([SEEN_ELSEWHERE if isinstance(item, Ask) else item for item in self.items])
         self._clear()
         self.wake()
         return unseen
@@ -157,6 +164,7 @@ class Stream:
     def take(self) -> tuple[int, list[Item]]:
         """The place of the first message that waits, and all that wait, oldest first; the caller sends them."""
         items = self.items
+        self._record(items)
         self._clear()
         return self._places - len(items) + 1, items
 
@@ -185,13 +193,19 @@ class Stream:
         if self.has_ended:
             return
         self._places += 1
-        if self.number:
-            self._on_record(self, self._places, item)
         if not self.is_live:
+            self._record([item])
             return
         self.items.append(item)
         self.size_bytes += size_of(item)
         self.wake()
+
+    def _record(self, latest: list[Item]) -> None:
+        """Keep the latest messages for a client that comes back; those that are kept already, once."""
+        if self.number and latest and self._recorded < self._places:
+            first = max(self._places - len(latest), self._recorded) + 1
+            self._on_record(self, first, latest[first - self._places - 1 :])
+            self._recorded = self._places
 
     def _clear(self) -> None:
         self.items = []

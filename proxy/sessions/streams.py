@@ -67,6 +67,7 @@ class Streams:
             max_events=limits.replay_events,
             max_bytes=limits.replay_size_bytes,
             max_age_seconds=limits.replay_age_seconds,
+            size_of=size_of,
         )
         self._paused_for: Stream | None = None
         self._paused_at = 0.0
@@ -128,7 +129,7 @@ class Streams:
             self._counts.add("resumed.unknown")
             return None
         _, place = parsed
-        missed = [item for _, item in self._replay.after(stream.number, place)]
+        missed = self._replay.after(stream.number, place)
         if self._replay.has_gap(stream.number, place):
             self._counts.add("resumed.with_gap")
             if stream.has_ended and not missed:
@@ -155,10 +156,7 @@ class Streams:
         """The client of this stream is gone. Returns the child's requests on it that nobody has seen."""
         if stream in self._listens:
             self._listens.remove(stream)
-        unseen = stream.disconnect()
-        for ask in unseen if stream.number else ():
-            self._replay.discard(stream.number, ask)  # it goes to another stream, and to that alone
-        return unseen
+        return stream.disconnect()
 
     # ---- placing messages
 
@@ -223,8 +221,8 @@ class Streams:
         logger.warning("stream of a slow reader ended", extra={"session": self._tag, "bytes": stream.size_bytes})
         self._on_cut(stream)
 
-    def _record(self, stream: Stream, place: int, item: Item) -> None:
-        evicted = self._replay.add(stream.number, place, item, size_of(item), self._clock())
+    def _record(self, stream: Stream, first: int, items: list[Item]) -> None:
+        evicted = self._replay.add(stream.number, first, items, self._clock())
         if evicted:
             self._counts.add("replay.evicted", evicted)
 
