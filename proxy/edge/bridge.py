@@ -17,6 +17,7 @@ from starlette.types import ASGIApp
 from proxy.child.spec import ChildSpec, child_environment
 from proxy.edge.answers import error_body
 from proxy.edge.endpoint import EdgeLimits, McpEndpoint
+from proxy.edge.front import Front
 from proxy.edge.health import Health
 from proxy.edge.middleware.origin import OriginGuard, is_loopback_name
 from proxy.edge.presence import Presence
@@ -129,7 +130,7 @@ class Bridge:
         )
         app.router.redirect_slashes = False
         return OriginGuard(
-            app,
+            Front(app, endpoint=endpoint, paths=paths),
             allowed_origins=settings.allowed_origin,
             allowed_hosts=settings.allowed_host,
             loopback_hosts_only=is_daemon and is_loopback_name(settings.host),
