@@ -23,9 +23,9 @@ style: $(VENV)/.test
 types: $(VENV)/.test
 	$(BIN)/mypy
 
-# The fast ones: no Node, no published servers.
+# The fast ones: no daemon, no Node, no published servers.
 unit: $(VENV)/.test
-	$(BIN)/python -m pytest -q -m "not interop"
+	$(BIN)/python -m pytest -q tests/protocol tests/child tests/sessions tests/edge tests/test_settings.py tests/test_logs.py
 
 tests: $(VENV)/.test interop-setup
 	$(BIN)/python -m pytest -q --durations=15

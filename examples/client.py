@@ -1,7 +1,7 @@
 """Talk to a running bridge with the official Python SDK.
 
-    mcp-proxy --demo &
-    python examples/client.py http://127.0.0.1:3000/mcp
+mcp-proxy --demo &
+python examples/client.py http://127.0.0.1:3000/mcp
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """A FastAPI service with two MCP servers, each with its own settings.
 
-    uvicorn examples.embed_fastapi:app --port 8000
-    curl -s http://127.0.0.1:8000/demo/health
+uvicorn examples.embed_fastapi:app --port 8000
+curl -s http://127.0.0.1:8000/demo/health
 """
 
 from collections.abc import AsyncIterator

@@ -1,7 +1,7 @@
 """A Starlette service that serves an MCP server at /tools/mcp, beside its own routes.
 
-    uvicorn examples.embed_starlette:app --port 8000
-    curl -s http://127.0.0.1:8000/tools/health
+uvicorn examples.embed_starlette:app --port 8000
+curl -s http://127.0.0.1:8000/tools/health
 """
 
 from collections.abc import AsyncIterator
