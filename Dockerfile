@@ -1,6 +1,6 @@
 # The bridge with the runners that most servers need: uvx for Python packages, npx for Node ones.
 #   docker build -t mcp-proxyd .
-#   docker run --rm -p 3000:3000 -e SERVER_COMMAND="uvx mcp-server-fetch" mcp-proxyd
+#   docker run --rm -p 127.0.0.1:3000:3000 -e SERVER_COMMAND="uvx mcp-server-fetch" mcp-proxyd
 FROM python:3.11-slim
 
 RUN apt-get update \

@@ -30,6 +30,9 @@ unit: $(VENV)/.test
 tests: $(VENV)/.test interop-setup
 	$(BIN)/python -m pytest -q --durations=15
 
+interop: $(VENV)/.test interop-setup
+	$(BIN)/python -m pytest -q -m interop
+
 .PHONY: interop-setup
 interop-setup: $(NODE_DIR)/.ready $(CONFORMANCE_DIR)/.ready $(CONFORMANCE_OLD_DIR)/.ready $(SERVERS)/.ready
 

@@ -82,7 +82,7 @@ class VersionUnsupported(ClientFault):
 
 
 class SessionMissing(ClientFault):
-    message = "Bad Request: Missing session ID"
+    message = "Bad Request: Missing session ID; begin with initialize"
 
 
 class SessionNotFound(ClientFault):

@@ -6,8 +6,10 @@ with the listener open (new work gets 503), then lets uvicorn exit; the second e
 
 import asyncio
 import contextlib
+import errno
 import json
 import logging
+import shutil
 import signal
 import socket
 import sys
@@ -20,6 +22,7 @@ from anyio.abc import TaskStatus
 from proxy.child.spec import MARKER, ProgramNotFound, find_program
 from proxy.child.watch import OrphanReaper, become_subreaper, guarded
 from proxy.edge.bridge import Bridge
+from proxy.edge.middleware.origin import is_loopback_name
 from proxy.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -44,7 +47,8 @@ def serve(settings: Settings) -> int:
         sys.stderr.write(f"mcp-proxy: the server can't be started: {exc}\n")
         return 1
     except OSError as exc:
-        sys.stderr.write(f"mcp-proxy: can't listen on {settings.host}:{settings.port}: {exc.strerror}\n")
+        hint = "; choose another with --port or MCP_PROXY_PORT" if exc.errno == errno.EADDRINUSE else ""
+        sys.stderr.write(f"mcp-proxy: can't listen on {settings.host}:{settings.port}: {exc.strerror}{hint}\n")
         return 1
     with listener, asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(_Daemon(bridge, listener).run())
@@ -167,7 +171,9 @@ class _Daemon:
         url = f"http://{shown}:{port}{settings.path}"
         if sys.platform != "linux":
             logger.warning("not Linux: deaths of children are found by polling, vanished clients later")
-        logger.info("serving %s", url, extra={"command": settings.server_argv[0]})
+        if not is_loopback_name(host):
+            logger.warning("listening without authentication: whoever reaches this address can use the server")
+        logger.info("serving %s", url, extra={"server": settings.server_name})
         if settings.demo:
             sys.stderr.write(lesson(url))
 
@@ -190,6 +196,7 @@ def lesson(url: str) -> str:
             "clientInfo": {"name": "curl", "version": "1"},
         },
     }
+    command = "mcp-proxy" if shutil.which("mcp-proxy") else sys.argv[0]
     client = {"mcpServers": {"demo": {"type": "http", "url": url}}}
     return f"""
   The demo server is at   {url}
@@ -201,7 +208,7 @@ def lesson(url: str) -> str:
   Paste into a client's configuration:
     {json.dumps(client)}
 
-  Serve your own:         mcp-proxy --command "uvx mcp-server-fetch"
+  Serve your own:         {command} --command "uvx mcp-server-fetch"        (uvx comes with: pip install uv)
   Stop with Ctrl-C.
 
 """

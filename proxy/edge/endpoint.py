@@ -313,7 +313,7 @@ class McpEndpoint:
                 await self._hold(session, stream, receive, None)
                 await self._send_initialize_result(session, stream, request.raw_id, send)
                 return
-            session.start_failed = True
+            session.start_timed_out()
             raise ChildStartTimedOut
         finally:
             session.disconnected()

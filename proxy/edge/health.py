@@ -33,7 +33,7 @@ class Health:
     def report(self) -> dict[str, Any]:
         """What `/health` shows."""
         manager = self.manager
-        last = {None: "never started", True: "last start failed", False: "last start succeeded"}
+        last = {None: "not started, or not lately", True: "last start failed", False: "last start succeeded"}
         return {
             "status": "draining" if manager.is_draining else "ok",
             "version": __version__,

@@ -23,6 +23,9 @@ logger = logging.getLogger(__name__)
 CHECK_SECONDS = 0.1
 """How often time-outs are looked at; each may be late by this."""
 
+FAILED_START_SECONDS = 30.0
+"""For how long a start that failed makes us unready. Ours: long enough to be seen, short enough to recover alone."""
+
 EVICTABLE_AFTER_SECONDS = 5.0
 """A session that saw only `initialize` makes room for a new one once it is this old."""
 
@@ -65,8 +68,8 @@ class SessionManager:
         self._checks = anyio.Event()
         self._is_draining = False
         self._cut = 0  # what a drain could not end in peace
-        self.last_start_failed: bool | None = None
-        """Whether the last start of a child failed; None before the first."""
+        self._start_failed_at: float | None = None
+        self._has_started = False
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
@@ -109,6 +112,21 @@ class SessionManager:
     def has_room(self) -> bool:
         """Whether a new session could begin at once."""
         return self.session_count < self._max_sessions and self._children < self._max_children
+
+    @property
+    def last_start_failed(self) -> bool | None:
+        """Whether the last start of a child failed; None before the first, and some time after one that failed.
+
+        A readiness probe keeps clients away while this is true, and nobody else would try again.
+        """
+        if self._start_failed_at is None:
+            return False if self._has_started else None
+        now = asyncio.get_running_loop().time()
+        return True if now - self._start_failed_at < FAILED_START_SECONDS else None
+
+    def _note_start(self, *, failed: bool) -> None:
+        self._has_started = self._has_started or not failed
+        self._start_failed_at = asyncio.get_running_loop().time() if failed else None
 
     @property
     def could_make_room(self) -> bool:
@@ -160,7 +178,7 @@ class SessionManager:
         if session.has_ended:
             raise SessionNotFound
         session.initialized(version)
-        self.last_start_failed = False
+        self._note_start(failed=False)
         self._unpublished.discard(session)
         self._sessions[session.id] = session
 
@@ -175,14 +193,15 @@ class SessionManager:
                 self._live.add(child)
                 task_status.started(session)
                 await session.ended.wait()
-                self.last_start_failed = session.start_failed or self.last_start_failed
+                if session.start_failed:
+                    self._note_start(failed=True)
                 self._forget(session)
             self._live.discard(child)
             self._cut += child.was_killed and self._is_draining
         finally:
             if session is None:
                 self._spawning -= 1
-                self.last_start_failed = True
+                self._note_start(failed=True)
             else:
                 self._forget(session)
             self._children -= 1
@@ -257,7 +276,10 @@ class SessionManager:
     def end_all(self, reason: str) -> None:
         """End every session; open calls get the error of a shutdown."""
         for session in (*self._sessions.values(), *self._unpublished):
-            self._cut += session.exchange.calls_in_flight
+            calls = session.exchange.calls_in_flight
+            if calls:
+                logger.warning("open calls cut off", extra={"session": session.tag, "calls": calls, "reason": reason})
+            self._cut += calls
             session.end(reason, Draining())
             self._forget(session)
 

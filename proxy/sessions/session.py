@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import logging
+import re
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -216,18 +217,24 @@ class Session:
         self._child = child
         self.exchange.attach(child.link)
 
+    def start_timed_out(self) -> None:
+        """Its child has not answered in time."""
+        self._note_failed_start(None)
+
+    def _note_failed_start(self, returncode: int | None) -> None:
+        self.start_failed = True
+        tail = self._child.stderr_tail if self._child is not None else []
+        logger.warning(
+            "child was never ready", extra={"pid": self.pid, "returncode": returncode, "stderr": tail or "nothing"}
+        )
+        hint = missing_package_hint(tail)
+        if hint:
+            logger.error("%s", hint)
+
     def child_gone(self, returncode: int | None) -> None:
         """The child is dead, or (None) has shut us out: the session is over."""
         if self.has_ended:
             return
-        if self.state is State.STARTING and self._child is not None and self._child.stderr_tail:
-            logger.warning(
-                "child ended before it was ready",
-                extra={"pid": self.pid, "returncode": returncode, "stderr": self._child.stderr_tail},
-            )
-            hint = missing_package_hint(self._child.stderr_tail)
-            if hint:
-                logger.error("%s", hint)
         if returncode is None:
             how, why = "closed its end of the connection", "child closed a pipe"
         elif returncode < 0:
@@ -235,23 +242,30 @@ class Session:
         else:
             how, why = f"exited with code {returncode}", "child exited"
         if self.state is State.STARTING:
-            self.start_failed = True
+            self._note_failed_start(returncode)
             self.end(why, ChildStartFailed(f"The server {how} before it was ready"))
         else:
+            calls = self.exchange.calls_in_flight
+            logger.log(
+                logging.WARNING if calls or returncode else logging.INFO,
+                "child of an open session is gone",
+                extra={"session": self.tag, "pid": self.pid, "returncode": returncode, "open_calls": calls},
+            )
             self.end(why, ChildExited(f"The server {how} before it answered"))
 
 
 def missing_package_hint(stderr_tail: list[str]) -> str | None:
     """What to tell an operator whose package runner found no such package; None if that is not what happened."""
     text = "\n".join(stderr_tail)
-    if "E404" in text and "npm" in text:
-        hint = "the npm registry has no such package; check its name"
+    npm = re.search(r"404 [^\n]*'((?:@[\w.-]+/)?[\w.-]+)@[^']*'", text)  # npm 8 to 11
+    if npm or ("E404" in text and "npm" in text):
+        name = f" {npm[1]!r}" if npm else ""
+        hint = f"the npm registry has no package{name}; check its name"
         if "server-fetch" in text:
             hint += " (the fetch server is a Python package: uvx mcp-server-fetch)"
         return hint
-    if "not found in the package registry" in text or "No solution found when resolving tool dependencies" in text:
-        return "the Python package index has no such package; check its name"
-    return None
+    found = re.search(r"[Bb]ecause (\S+) was not found in the package registry", text)
+    return f"the Python package index has no package {found[1]!r}; check its name" if found else None
 
 
 @asynccontextmanager

@@ -171,6 +171,21 @@ async def test_a_child_that_can_not_be_started_costs_no_place() -> None:
         assert manager.last_start_failed is False
 
 
+async def test_a_failed_start_is_forgotten_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A readiness probe keeps clients away, so nobody else would find out that the server is well again."""
+    async with running_manager() as manager:
+        good = manager._spec
+        manager._spec = type(good)(argv=("/nonexistent",), env={})
+        with pytest.raises(ChildStartFailed):
+            await manager.open()
+        history = [manager.last_start_failed]
+
+        monkeypatch.setattr(manager_module, "FAILED_START_SECONDS", 0.0)
+        history.append(manager.last_start_failed)
+
+        assert history == [True, None]
+
+
 async def test_when_full_a_caller_waits_for_a_place() -> None:
     async with running_manager(max_sessions=1) as manager:
         first = await opened(manager)
