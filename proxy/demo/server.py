@@ -169,5 +169,5 @@ def _take(params: Json, key: str, kind: type, default: Any = None) -> Any:
     """Give a member of params. Raises: RpcError: If it is missing without a default, or of another kind."""
     value = params.get(key, default)
     if not isinstance(value, kind):
-        raise RpcError(INVALID_PARAMS, f"{key} must be there and be a {'string' if kind is str else 'object'}")
+        raise RpcError(INVALID_PARAMS, f"{key} must be there and be {'a string' if kind is str else 'an object'}")
     return value

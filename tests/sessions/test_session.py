@@ -12,8 +12,8 @@ NPM = [
 NPM_11 = [
     "npm error code E404",
     "npm error 404 Not Found - GET - Not found",
-    "npm error 404  The requested resource '@modelcontextprotocol/server-fetch@*' could not be found or you do not have "
-    "permission to access it.",
+    "npm error 404  The requested resource '@modelcontextprotocol/server-fetch@*' could not be found or you do not "
+    "have permission to access it.",
 ]
 UV = [
     "  × No solution found when resolving tool dependencies:",
