@@ -78,12 +78,15 @@ def make_ground(stack: ExitStack, server: Server, work: Path) -> dict[str, str]:
     return {"<work>": str(work), "<site>": site.origin}
 
 
-def test_the_lock_names_no_download_address() -> None:
+@pytest.mark.parametrize("folder", ["node", "conformance", "conformance-old"])
+def test_the_lock_names_no_address(folder: str) -> None:
     """Ours: whoever installs decides from where; npm install --omit-lockfile-registry-resolved."""
-    lock = json.loads((HERE / "node" / "package-lock.json").read_text())
+    text = (HERE / folder / "package-lock.json").read_text()
+    packages = json.loads(text)["packages"]
 
-    assert [name for name, package in lock["packages"].items() if "resolved" in package] == []
-    assert all("integrity" in package for name, package in lock["packages"].items() if name)
+    assert "://" not in text
+    assert [name for name, package in packages.items() if "resolved" in package] == []
+    assert all("integrity" in package for name, package in packages.items() if name)
 
 
 # The comparison itself, on transcripts made by hand.
