@@ -56,7 +56,7 @@ def priming(stream: int, *, retry_seconds: float) -> bytes:
 async def _events(stream: Stream, connection: int, opening: bytes, close_at: float | None) -> AsyncIterator[bytes]:
     if opening:
         yield opening
-    while True:
+    while stream.connection == connection:  # asked before the wait, too: it would take the other's place
         with anyio.CancelScope(deadline=math.inf if close_at is None else close_at) as scope:
             await stream.wait()
         if stream.connection != connection:

@@ -105,6 +105,9 @@ class Response(msgspec.Struct, frozen=True):
 
 Message = Request | Notification | Response
 
+MAX_BATCH = 1000
+"""Messages in one body. Ours: the spec sets no limit; a million of them would fit into 16 MiB and hold up everybody."""
+
 
 class BadLine(msgspec.Struct, frozen=True):
     """A line of a child that is no message."""
@@ -139,11 +142,16 @@ def parse_client_message(data: bytes) -> Message:
 
 
 def parse_client_batch(data: bytes) -> list[Message]:
-    """Parse the messages of a 2025-03-26 batch. Raises like `parse_client_message`, and NotJsonRpc if it is empty."""
-    messages = [parse_client_message(element) for element in parse_array(data)]
-    if not messages:
+    """Parse the messages of a 2025-03-26 batch.
+
+    Raises like `parse_client_message`, and NotJsonRpc if it is empty or has more than `MAX_BATCH` messages.
+    """
+    elements = parse_array(data)
+    if not elements:
         raise NotJsonRpc("Invalid Request: an empty batch")
-    return messages
+    if len(elements) > MAX_BATCH:
+        raise NotJsonRpc(f"Invalid Request: a batch of more than {MAX_BATCH} messages")
+    return [parse_client_message(element) for element in elements]
 
 
 def readable_id(data: bytes) -> Raw | None:

@@ -17,6 +17,9 @@ from proxy.sessions.waiting import Waiting, WaitingRoom
 
 logger = logging.getLogger(__name__)
 
+SWEEP_SECONDS = 5.0
+"""How often what is too old to come back to is looked for."""
+
 MAX_NUMBERED = 1000
 """Streams that a client of one session may come back to. Ours: far more than any client has open."""
 
@@ -69,6 +72,7 @@ class Streams:
             max_age_seconds=limits.replay_age_seconds,
             size_of=size_of,
         )
+        self._swept_at = 0.0
         self._paused_for: Stream | None = None
         self._paused_at = 0.0
 
@@ -205,14 +209,20 @@ class Streams:
 
     def check(self, now: float) -> None:
         """Wait for a slow reader only for so long; keep what was sent only for so long."""
-        if len(self._replay):
-            self._counts.add("replay.expired", self._replay.expire(now))
+        if self._paused_for is not None and now - self._paused_at > self._limits.slow_reader_timeout_seconds:
+            self.cut(self._paused_for)
+        if now - self._swept_at >= SWEEP_SECONDS:
+            self._swept_at = now
+            self._sweep(now)
+
+    def _sweep(self, now: float) -> None:
+        expired = self._replay.expire(now)
+        if expired:
+            self._counts.add("replay.expired", expired)
         for stream in [each for each in self._numbered.values() if each.has_ended]:
             stream.ended_at = stream.ended_at or now
             if now - stream.ended_at > self._limits.replay_age_seconds:
                 self._forget(stream)
-        if self._paused_for is not None and now - self._paused_at > self._limits.slow_reader_timeout_seconds:
-            self.cut(self._paused_for)
 
     def cut(self, stream: Stream) -> None:
         """End the stream of a client that does not read."""

@@ -15,6 +15,7 @@ from proxy.protocol.ids import Id
 from proxy.protocol.jsontext import parse_members
 from proxy.protocol.messages import (
     ENVELOPE_KEY,
+    MAX_BATCH,
     BadLine,
     Message,
     Notification,
@@ -754,3 +755,12 @@ def test_our_cancellation_is_one_that_we_would_understand() -> None:
     assert isinstance(message, Notification)
     assert message.subject == 7
     assert json.loads(bytes(parse_members(bytes(message.members["params"]))["reason"])) == "gone\r\n"
+
+
+def test_a_batch_of_too_many_messages_is_refused() -> None:
+    """Ours: MAX_BATCH."""
+    one = b'{"jsonrpc":"2.0","method":"x"}'
+
+    assert len(parse_client_batch(b"[" + b",".join([one] * MAX_BATCH) + b"]")) == MAX_BATCH
+    with pytest.raises(NotJsonRpc, match="more than 1000"):
+        parse_client_batch(b"[" + b",".join([one] * (MAX_BATCH + 1)) + b"]")
