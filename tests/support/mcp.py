@@ -300,10 +300,10 @@ async def speak(base_url: str, *pieces: bytes) -> bytes:
             return answer
 
 
-async def until(is_so: Callable[[], Any], what: str) -> None:
+async def until(is_so: Callable[[], Any], what: str, *, seconds: float = PATIENCE_SECONDS) -> None:
     """Wait until something that has no event of its own is so."""
     try:
-        with anyio.fail_after(PATIENCE_SECONDS):
+        with anyio.fail_after(seconds):
             while not await is_so():  # noqa: ASYNC110 (that is what this is for)
                 await anyio.sleep(0.02)
     except TimeoutError:
