@@ -38,7 +38,7 @@ class Health:
             "status": "draining" if manager.is_draining else "ok",
             "version": __version__,
             "uptime_seconds": round(time.monotonic() - self.started_at, 1),
-            "servers": {self.server_name: {"state": last[manager.last_start_failed]}},
+            "servers": {self.server_name: {"state": last[manager.starts.last_failed]}},
             "sessions": manager.session_count,
             "children": manager.child_count,
             "calls_in_flight": manager.calls_in_flight,
@@ -54,9 +54,9 @@ class Health:
             return "draining"
         if not manager.could_make_room:
             return "no room for a session"
-        if manager.last_start_failed:
+        if manager.starts.last_failed:
             return f"server {self.server_name}: its last start failed"
-        if manager.last_start_failed is None:
+        if manager.starts.last_failed is None:
             try:
                 find_program(self.spec.argv, env=self.spec.env, cwd=self.spec.cwd)
             except ProgramNotFound:

@@ -6,7 +6,6 @@ changing a table.
 """
 
 import logging
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -22,6 +21,7 @@ from proxy.errors import (
     ProxyError,
 )
 from proxy.observe import Counts
+from proxy.protocol.badlines import call_answered_by
 from proxy.protocol.framing import one_line
 from proxy.protocol.ids import Id, IdMinter
 from proxy.protocol.messages import (
@@ -46,7 +46,6 @@ from proxy.sessions.streams import Streams
 logger = logging.getLogger(__name__)
 
 _NO_CLIENT = "No client is connected that could answer"
-_ANSWERED_ID = re.compile(rb'"id"\s*:\s*([0-9]{1,18})\b')
 
 
 class Exchange:
@@ -289,10 +288,9 @@ class Exchange:
                 "bad line from the child; more within 10 s are only counted",
                 extra={"session": self._tag, "reason": line.reason, "bytes": line.size_bytes},
             )
-        if _looks_like_an_answer(line.ends):
-            named = {int(found) for found in _ANSWERED_ID.findall(line.ends)} & self._calls.keys()
-            if len(named) == 1:
-                self._fail(self._calls[named.pop()], AnswerUnusable())
+        answered = call_answered_by(line.ends, self._calls)
+        if answered is not None:
+            self._fail(self._calls[answered], AnswerUnusable())
 
     def _placed(self, item: bytes | Ask, stream: Stream | None) -> None:
         ask = self._asks.get(item.ask_id) if isinstance(item, Ask) else None
@@ -332,10 +330,3 @@ class Exchange:
         if token is not None and self._by_token.get(token) is call:
             del self._by_token[token]
         self.on_call_closed()
-
-
-def _looks_like_an_answer(ends: bytes) -> bool:
-    """Whether the ends of a line that can't be read are those of an answer: not of a log, not of a notification."""
-    if b'"result"' in ends or b'"error"' in ends:
-        return True
-    return b'"jsonrpc"' in ends and b'"method"' not in ends

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -17,14 +18,12 @@ from proxy.observe import Counts
 from proxy.protocol.lifecycle import State
 from proxy.sessions.limits import SessionLimits
 from proxy.sessions.session import Session, open_session
+from proxy.sessions.starts import Starts
 
 logger = logging.getLogger(__name__)
 
 CHECK_SECONDS = 0.1
 """How often time-outs are looked at; each may be late by this."""
-
-FAILED_START_SECONDS = 30.0
-"""For how long a start that failed makes us unready. Ours: long enough to be seen, short enough to recover alone."""
 
 EVICTABLE_AFTER_SECONDS = 5.0
 """A session that saw only `initialize` makes room for a new one once it is this old."""
@@ -68,8 +67,7 @@ class SessionManager:
         self._checks = anyio.Event()
         self._is_draining = False
         self._cut = 0  # what a drain could not end in peace
-        self._start_failed_at: float | None = None
-        self._has_started = False
+        self.starts = Starts(time.monotonic)
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
@@ -112,21 +110,6 @@ class SessionManager:
     def has_room(self) -> bool:
         """Whether a new session could begin at once."""
         return self.session_count < self._max_sessions and self._children < self._max_children
-
-    @property
-    def last_start_failed(self) -> bool | None:
-        """Whether the last start of a child failed; None before the first, and some time after one that failed.
-
-        A readiness probe keeps clients away while this is true, and nobody else would try again.
-        """
-        if self._start_failed_at is None:
-            return False if self._has_started else None
-        now = asyncio.get_running_loop().time()
-        return True if now - self._start_failed_at < FAILED_START_SECONDS else None
-
-    def _note_start(self, *, failed: bool) -> None:
-        self._has_started = self._has_started or not failed
-        self._start_failed_at = asyncio.get_running_loop().time() if failed else None
 
     @property
     def could_make_room(self) -> bool:
@@ -178,7 +161,7 @@ class SessionManager:
         if session.has_ended:
             raise SessionNotFound
         session.initialized(version)
-        self._note_start(failed=False)
+        self.starts.note(failed=False)
         self._unpublished.discard(session)
         self._sessions[session.id] = session
 
@@ -194,14 +177,14 @@ class SessionManager:
                 task_status.started(session)
                 await session.ended.wait()
                 if session.start_failed:
-                    self._note_start(failed=True)
+                    self.starts.note(failed=True)
                 self._forget(session)
             self._live.discard(child)
             self._cut += child.was_killed and self._is_draining
         finally:
             if session is None:
                 self._spawning -= 1
-                self._note_start(failed=True)
+                self.starts.note(failed=True)
             else:
                 self._forget(session)
             self._children -= 1

@@ -24,6 +24,7 @@ from proxy.errors import (
 from proxy.observe import Counts
 from proxy.protocol.messages import Notification, Request, parse_client_message
 from proxy.sessions import manager as manager_module
+from proxy.sessions import starts as starts_module
 from proxy.sessions.limits import SessionLimits
 from proxy.sessions.manager import SessionManager
 from proxy.sessions.session import Session
@@ -153,7 +154,7 @@ async def test_death_before_the_session_was_ready_is_a_failed_start() -> None:
         assert isinstance(item, Failure)
         assert isinstance(item.error, ChildStartFailed)
         await no_children(manager)
-        assert manager.last_start_failed
+        assert manager.starts.last_failed
 
 
 async def test_a_child_that_can_not_be_started_costs_no_place() -> None:
@@ -163,12 +164,12 @@ async def test_a_child_that_can_not_be_started_costs_no_place() -> None:
         for _ in range(3):
             with pytest.raises(ChildStartFailed):
                 await manager.open()
-        assert manager.last_start_failed
+        assert manager.starts.last_failed
         manager._spec = good
 
         await opened(manager)
 
-        assert manager.last_start_failed is False
+        assert manager.starts.last_failed is False
 
 
 async def test_a_failed_start_is_forgotten_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,10 +179,10 @@ async def test_a_failed_start_is_forgotten_after_a_while(monkeypatch: pytest.Mon
         manager._spec = type(good)(argv=("/nonexistent",), env={})
         with pytest.raises(ChildStartFailed):
             await manager.open()
-        history = [manager.last_start_failed]
+        history = [manager.starts.last_failed]
 
-        monkeypatch.setattr(manager_module, "FAILED_START_SECONDS", 0.0)
-        history.append(manager.last_start_failed)
+        monkeypatch.setattr(starts_module, "FAILED_START_SECONDS", 0.0)
+        history.append(manager.starts.last_failed)
 
         assert history == [True, None]
 
