@@ -158,12 +158,16 @@ class Child:
                 break
         else:
             logger.error("child can't be ended", extra={"pid": self.pid})
-        strays = still_alive(seen) | await self._finder.find(self._marker)
-        if strays and await end_strays(strays, term_grace_seconds=self._spec.term_grace_seconds):
-            self.was_killed = True
-        self._unwatch()
-        self.link.close()
-        self._stderr.close()
+        try:
+            strays = still_alive(seen) | await self._finder.find(self._marker)
+            if strays and await end_strays(strays, term_grace_seconds=self._spec.term_grace_seconds):
+                self.was_killed = True
+        except Exception:  # out of threads or descriptors, say: the rest of the end must not be left out
+            logger.exception("strays not looked for", extra={"pid": self.pid})
+        finally:
+            self._unwatch()
+            self.link.close()
+            self._stderr.close()
 
     async def _try(self, step: Step) -> bool:
         if step.signal is None:

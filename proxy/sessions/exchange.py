@@ -183,15 +183,21 @@ class Exchange:
     # ---- from the child
 
     def received(self, lines: list[Line]) -> None:
-        """Take what one read of the child's stdout brought."""
+        """Take what one read of the child's stdout brought. Never raises: a bug costs one line."""
         for line in lines:
-            if isinstance(line, bytes):
-                token = progress_token_of(line)
-                if token is not None:
-                    self._progress(token, one_line(line))
-                    continue
-            for message in parse_child_line(line):
-                self._message(message)
+            try:
+                self._line(line)
+            except Exception:
+                logger.exception("line of the child not handled", extra={"session": self._tag})
+
+    def _line(self, line: Line) -> None:
+        if isinstance(line, bytes):
+            token = progress_token_of(line)
+            if token is not None:
+                self._progress(token, one_line(line))
+                return
+        for message in parse_child_line(line):
+            self._message(message)
 
     def fail_all(self, error: ProxyError) -> None:
         """Answer every open call with this error and end every stream."""

@@ -179,9 +179,14 @@ class SessionManager:
                 if session.start_failed:
                     self.starts.note(failed=True)
                 self._forget(session)
-            self._live.discard(child)
             self._cut += child.was_killed and self._is_draining
+        except Exception:
+            if session is None:
+                raise  # to the caller of `open`
+            # A fault in the end of one session must not reach the task group: it would end all the others.
+            logger.exception("session ended badly", extra={"session": session.tag, "pid": session.pid})
         finally:
+            self._live = {child for child in self._live if child.pid != (session.pid if session else None)}
             if session is None:
                 self._spawning -= 1
                 self.starts.note(failed=True)

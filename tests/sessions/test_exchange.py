@@ -860,3 +860,14 @@ def test_what_comes_again_keeps_its_places_however_often_it_comes() -> None:
         assert (first, len(items)) == (place + 1, 3 - place)
 
     assert len(pair.exchange.streams._replay) == 3
+
+
+def test_a_bug_costs_one_line(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    pair = Pair()
+    stream = pair.call(1)
+    monkeypatch.setattr(pair.exchange, "_told", lambda _: 1 / 0)
+
+    pair.child_says(LOG, {"jsonrpc": "2.0", "id": pair.last_sent["id"], "result": {}})
+
+    assert len(got(stream)) == 1
+    assert "ZeroDivisionError" in caplog.text

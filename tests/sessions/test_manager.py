@@ -505,3 +505,47 @@ async def test_a_call_that_waits_for_its_turn_can_be_cancelled_by_its_client() -
         assert session.exchange.link.pending_bytes == sent
         session.exchange.received([b'{"jsonrpc":"2.0","id":1,"result":{}}'])
         await call(session, 3)
+
+
+async def test_a_fault_in_the_end_of_one_session_does_not_end_the_others(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running_manager() as manager:
+        unlucky, other = await opened(manager), await opened(manager)
+
+        async def fail(_: bytes) -> set[int]:
+            raise RuntimeError("can't start new thread")
+
+        monkeypatch.setattr(manager._finder, "find", fail)
+        manager.end(unlucky, "test")
+        with anyio.fail_after(10):
+            while manager.child_count > 1:  # noqa: ASYNC110 (the manager tells nobody but its own end)
+                await anyio.sleep(0.01)
+        monkeypatch.undo()
+
+        assert manager.find(other.id) is other
+        assert "can't start new thread" in caplog.text
+        assert await opened(manager)
+
+
+async def test_a_fault_while_a_session_is_owned_does_not_end_the_others(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running_manager() as manager:
+        other = await opened(manager)
+        ended = manager.watch.ended
+
+        def fail(pid: int) -> None:
+            ended(pid)
+            raise RuntimeError("a bug")
+
+        monkeypatch.setattr(manager.watch, "ended", fail)
+        manager.end(await opened(manager), "test")
+        with anyio.fail_after(10):
+            while manager.child_count > 1:  # noqa: ASYNC110 (the manager tells nobody but its own end)
+                await anyio.sleep(0.01)
+        monkeypatch.undo()
+
+        assert manager.find(other.id) is other
+        assert "session ended badly" in caplog.text
+        assert manager.pids() == {other.pid}
