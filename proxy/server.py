@@ -9,6 +9,7 @@ import contextlib
 import errno
 import json
 import logging
+import re
 import shutil
 import signal
 import socket
@@ -18,6 +19,7 @@ from collections.abc import Callable, Iterator
 import anyio
 import uvicorn
 from anyio.abc import TaskStatus
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from proxy.child.spec import MARKER, ProgramNotFound, find_program
 from proxy.child.watch import OrphanReaper, become_subreaper, guarded
@@ -26,6 +28,8 @@ from proxy.edge.middleware.origin import is_loopback_name
 from proxy.settings import Settings
 
 logger = logging.getLogger(__name__)
+
+_OFFER_OF_HTTP2 = re.compile(rb"\r\nupgrade:(?=[ \t]*h2c[ \t]*\r\n)", re.IGNORECASE)
 
 KEEP_ALIVE_SECONDS = 75
 """An idle connection is kept longer than common gateways reuse one (60 s), so that they never meet a closed one."""
@@ -84,6 +88,20 @@ def listen(host: str, port: int, *, dead_peer_seconds: float) -> socket.socket:
     return listener
 
 
+class Http1Protocol(HttpToolsProtocol):
+    """uvicorn's HTTP/1.1, deaf to offers of HTTP/2.
+
+    Java's HttpClient offers `Upgrade: h2c` with every plaintext request; the parser would stop there and lose the body.
+    Spec: RFC 9110 7.8: a server MAY ignore a received Upgrade header field.
+    """
+
+    def data_received(self, data: bytes) -> None:
+        """Take what arrived."""
+        if b"h2c" in data:
+            data = _OFFER_OF_HTTP2.sub(b"\r\nX-Ignored:", data)
+        super().data_received(data)
+
+
 class _Server(uvicorn.Server):
     """uvicorn without its signal handlers."""
 
@@ -112,6 +130,7 @@ class _Daemon:
         self._server = _Server(
             uvicorn.Config(
                 bridge.asgi,
+                http=Http1Protocol,
                 lifespan="off",
                 log_config=None,
                 access_log=False,

@@ -48,7 +48,7 @@ from proxy.protocol.messages import (
     parse_client_message,
     readable_id,
 )
-from proxy.protocol.versions import BATCH_VERSION, POLLING_VERSION, lower_version, version_of_result
+from proxy.protocol.versions import BATCH_VERSION, LEGACY_VERSIONS, POLLING_VERSION, lower_version, version_of_result
 from proxy.sessions.manager import SessionManager
 from proxy.sessions.session import Session
 from proxy.sessions.stream import Failure, Stream
@@ -114,7 +114,7 @@ class McpEndpoint:
         try:
             try:
                 check_post_headers(headers)
-                check_version(headers)
+                check_version(headers, agreed=self._agreed_version(headers))
             finally:  # also when it is refused: the refusal carries the request's id
                 body = await read_body(receive, headers, max_bytes=self._limits.max_body_bytes)
             if len(body) > _PARSE_IN_THREAD_BYTES:
@@ -157,6 +157,16 @@ class McpEndpoint:
             raise SessionMissing
         return self._manager.find(session_id.decode("latin-1"))
 
+    def _agreed_version(self, headers: dict[bytes, bytes]) -> str | None:
+        session_id = headers.get(SESSION_HEADER)
+        version = headers.get(b"mcp-protocol-version")
+        if session_id is None or version is None or version.decode("latin-1") in LEGACY_VERSIONS:
+            return None
+        try:
+            return self._manager.find(session_id.decode("latin-1")).version
+        except SessionNotFound:
+            return None
+
     async def _pass_on(
         self, session: Session, parsed: Message | list[Message], scope: Scope, receive: Receive, send: Send
     ) -> None:
@@ -173,12 +183,13 @@ class McpEndpoint:
             await send_empty(send, 202)
 
     async def _tell(self, session: Session, message: Notification | Response) -> None:
+        await session.stdin_taken()
+        if session.has_ended:
+            raise SessionNotFound
         if isinstance(message, Notification):
             session.exchange.notify(message)
         else:
             session.exchange.answer(message)
-        if session.exchange.link.pending_bytes > self._limits.stream_backlog_bytes:
-            await session.stdin_taken()
 
     async def _pass_on_batch(
         self, session: Session, messages: list[Message], scope: Scope, receive: Receive, send: Send
@@ -310,7 +321,9 @@ class McpEndpoint:
             with anyio.move_on_after(self._limits.start_timeout_seconds):
                 stream = session.exchange.streams.new(request.raw_id)
                 await session.begin([lower_version(request, self._limits.newest_version)], stream)
-                await self._hold(session, stream, receive, None)
+                while stream.is_live and not stream.has_ended:
+                    stream.take()  # progress of a start has no stream to go to
+                    await self._hold(session, stream, receive, None)
                 await self._send_initialize_result(session, stream, request.raw_id, send)
                 return
             session.start_timed_out()
@@ -334,7 +347,7 @@ class McpEndpoint:
     async def _send_initialize_result(self, session: Session, stream: Stream, raw_id: Raw, send: Send) -> None:
         if not stream.is_live:
             return  # the client left; nobody knows the session
-        _, (item,) = stream.take()
+        _, (*_, item) = stream.take()
         if isinstance(item, Failure):
             await send_error(send, item.error, item.raw_id)
             return
@@ -350,7 +363,7 @@ class McpEndpoint:
 
     async def _get(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = read_headers(scope)
-        check_version(headers)
+        check_version(headers, agreed=self._agreed_version(headers))
         check_get_headers(headers)
         session = self._session_of(headers)
         session.use()
@@ -373,7 +386,7 @@ class McpEndpoint:
 
     async def _delete(self, scope: Scope, send: Send) -> None:
         headers = read_headers(scope)
-        check_version(headers)
+        check_version(headers, agreed=self._agreed_version(headers))
         self._manager.end(self._session_of(headers), "deleted by its client")
         await send_empty(send, 200)
 

@@ -80,13 +80,17 @@ def check_get_headers(headers: dict[bytes, bytes]) -> None:
         raise NotAcceptable("Not Acceptable: the client must accept text/event-stream")
 
 
-def check_version(headers: dict[bytes, bytes]) -> None:
+def check_version(headers: dict[bytes, bytes], *, agreed: str | None = None) -> None:
     """Raises VersionUnsupported for an `MCP-Protocol-Version` we don't speak; none at all is fine.
+
+    Args:
+        headers: Of the request.
+        agreed: What the session's child has agreed to, which may be a revision that we have not heard of.
 
     Spec: 2025-11-25 basic/transports, Protocol Version Header: absent means 2025-03-26, unsupported is 400.
     """
     version = headers.get(b"mcp-protocol-version")
-    if version is not None and version.decode("latin-1").strip() not in LEGACY_VERSIONS:
+    if version is not None and version.decode("latin-1").strip() not in (*LEGACY_VERSIONS, agreed):
         raise VersionUnsupported(
             f"Bad Request: unsupported MCP-Protocol-Version; supported: {', '.join(LEGACY_VERSIONS)}"
         )

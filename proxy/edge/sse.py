@@ -15,6 +15,8 @@ from proxy.protocol.replay import event_id
 from proxy.sessions.stream import SEEN_ELSEWHERE, Ask, Item, Stream
 
 HEADERS = {"cache-control": "no-cache, no-transform"}
+WRITE_BYTES = 256 * 1024
+"""What is written in one piece, one larger message aside: a slow reader does not take so much in its time."""
 OPENING = b": open\r\n\r\n"
 """Sent at once on a stream that may stay silent, so that every proxy on the way passes the response on."""
 
@@ -61,7 +63,7 @@ async def _events(stream: Stream, connection: int, opening: bytes, close_at: flo
             await stream.wait()
         if stream.connection != connection:
             return  # the client is back on another response, which has the stream now
-        first, items = stream.take()
+        first, items = stream.take(WRITE_BYTES)
         if items:
             yield as_events(stream.number, first, items)
         elif stream.has_ended or not stream.is_live or scope.cancelled_caught:

@@ -155,13 +155,17 @@ class Session:
             raise
 
     async def stdin_taken(self) -> None:
-        """Wait until the child has read what was written for it.
+        """Wait while more than `stream_backlog_bytes` wait for the child to read them.
 
         Raises:
             ChildNotReading: If it has not within `stdin_stall_timeout_seconds`.
         """
+        link, limit = self.exchange.link, self._limits.stream_backlog_bytes
+        if link.pending_bytes <= limit:
+            return
         with anyio.move_on_after(self._limits.stdin_stall_timeout_seconds):
-            await self.exchange.link.sent()
+            while link.pending_bytes > limit:  # again after each wait: all that waited are woken at once
+                await link.sent()
             return
         raise ChildNotReading
 

@@ -146,7 +146,8 @@ class Stream:
         self.is_live = False
         unseen = [item for item in self.items if isinstance(item, Ask)]
         # A question that nobody has seen goes to another stream, and to that alone.
-        self._record([SEEN_ELSEWHERE if isinstance(item, Ask) else item for item in self.items])
+        first = self._places - len(self.items) + 1
+        self._record(first, [SEEN_ELSEWHERE if isinstance(item, Ask) else item for item in self.items])
         self._clear()
         self.wake()
         return unseen
@@ -161,12 +162,28 @@ class Stream:
         self.connection += 1
         self.wake()
 
-    def take(self) -> tuple[int, list[Item]]:
-        """The place of the first message that waits, and all that wait, oldest first; the caller sends them."""
+    def take(self, max_bytes: int | None = None) -> tuple[int, list[Item]]:
+        """The place of the first message that waits, and those that wait, oldest first; the caller sends them.
+
+        Args:
+            max_bytes: Stop when so much is taken; one message is taken whatever its size. None takes all.
+        """
         items = self.items
-        self._record(items)
-        self._clear()
-        return self._places - len(items) + 1, items
+        first = self._places - len(items) + 1
+        if max_bytes is None or self.size_bytes <= max_bytes:
+            self._record(first, items)
+            self._clear()
+            return first, items
+        count, size = 0, 0
+        while size < max_bytes and count < len(items):
+            size += size_of(items[count])
+            count += 1
+        taken, self.items = items[:count], items[count:]
+        self.size_bytes -= size
+        self._record(first, taken)
+        if not self.items:
+            self._clear()
+        return first, taken
 
     def wake(self) -> None:
         """Let `wait` return."""
@@ -194,21 +211,20 @@ class Stream:
             return
         self._places += 1
         if not self.is_live:
-            self._record([item])
+            self._record(self._places, [item])
             return
         self.items.append(item)
         self.size_bytes += size_of(item)
         self.wake()
 
-    def _record(self, latest: list[Item]) -> None:
-        """Keep the latest messages for a client that comes back; those that are kept already, once."""
-        if self.number and latest and self._recorded < self._places:
-            first = max(self._places - len(latest), self._recorded) + 1
-            self._on_record(self, first, latest[first - self._places - 1 :])
-            self._recorded = self._places
+    def _record(self, first: int, items: list[Item]) -> None:
+        """Keep messages, from place `first` on, for a client that comes back; those that are kept already, once."""
+        skip = max(0, self._recorded + 1 - first)
+        if self.number and len(items) > skip:
+            self._on_record(self, first + skip, items[skip:])
+            self._recorded = first + len(items) - 1
 
     def _clear(self) -> None:
         self.items = []
-        if self.size_bytes:
-            self.size_bytes = 0
-            self._on_emptied(self)
+        self.size_bytes = 0
+        self._on_emptied(self)

@@ -75,6 +75,7 @@ class Streams:
         self._swept_at = 0.0
         self._paused_for: Stream | None = None
         self._paused_at = 0.0
+        self._paused_size = 0
 
     def attach(self, link: Link) -> None:
         """Connect the child whose output the streams carry."""
@@ -133,6 +134,9 @@ class Streams:
             self._counts.add("resumed.unknown")
             return None
         _, place = parsed
+        unseen = (
+            stream.disconnect()
+        )  # the old response may seem alive still; what waits for it is recorded with the rest
         missed = self._replay.after(stream.number, place)
         if self._replay.has_gap(stream.number, place):
             self._counts.add("resumed.with_gap")
@@ -141,6 +145,8 @@ class Streams:
         if not stream.call_ids and not stream.has_ended and stream not in self._listens:
             self._add_listen(stream)
         stream.reconnect(missed)
+        for ask in unseen:
+            self.deliver(ask, related=True)
         self._counts.add("resumed")
         self.offer_waiting()
         return stream
@@ -209,8 +215,11 @@ class Streams:
 
     def check(self, now: float) -> None:
         """Wait for a slow reader only for so long; keep what was sent only for so long."""
-        if self._paused_for is not None and now - self._paused_at > self._limits.slow_reader_timeout_seconds:
-            self.cut(self._paused_for)
+        slow = self._paused_for
+        if slow is not None and slow.size_bytes < self._paused_size:
+            self._paused_at, self._paused_size = now, slow.size_bytes  # slow, but it reads
+        if slow is not None and now - self._paused_at > self._limits.slow_reader_timeout_seconds:
+            self.cut(slow)
         if now - self._swept_at >= SWEEP_SECONDS:
             self._swept_at = now
             self._sweep(now)
@@ -247,7 +256,7 @@ class Streams:
         if others or self._link.pending_bytes or self._paused_for not in (None, stream):
             self.cut(stream)
         elif self._paused_for is None:
-            self._paused_for, self._paused_at = stream, self._clock()
+            self._paused_for, self._paused_at, self._paused_size = stream, self._clock(), stream.size_bytes
             self._link.pause()
 
     def _emptied(self, stream: Stream) -> None:

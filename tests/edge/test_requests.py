@@ -139,3 +139,11 @@ async def test_a_body_that_is_said_to_be_too_large_is_not_read(length: bytes) ->
 async def test_a_client_that_leaves_in_mid_body_is_noticed(parts: list[bytes]) -> None:
     with pytest.raises(ClientGone):
         await read_body(Parts(*parts, disconnect=True), {}, max_bytes=10)
+
+
+def test_a_revision_that_the_child_has_agreed_to_is_served() -> None:
+    headers = {b"mcp-protocol-version": b"2024-10-07"}
+
+    check_version(headers, agreed="2024-10-07")
+    with pytest.raises(VersionUnsupported):
+        check_version(headers, agreed="2025-11-25")

@@ -871,3 +871,48 @@ def test_a_bug_costs_one_line(monkeypatch: pytest.MonkeyPatch, caplog: pytest.Lo
 
     assert len(got(stream)) == 1
     assert "ZeroDivisionError" in caplog.text
+
+
+def test_what_still_waited_for_the_old_response_is_on_the_new_one() -> None:
+    """A client that changed its network comes back while the old connection still seems alive."""
+    pair = Pair()
+    stream = streaming(pair)
+    pair.child_says(progress(1), progress(2))
+    pair.child_asks(3)
+    pair.child_answers(pair.link.messages[0]["id"])
+
+    pair.exchange.resume(f"{stream.number}-0")
+
+    first, items = stream.take()
+    assert first == 1
+    assert [json.loads(item).get("method", "answer") for item in items if isinstance(item, bytes) and item] == [
+        "notifications/progress",
+        "notifications/progress",
+        "answer",
+    ]
+
+
+def test_a_stream_is_taken_in_pieces_that_keep_their_places() -> None:
+    pair = Pair()
+    stream = streaming(pair)
+    pair.child_says(*(big(number) for number in range(4)))
+
+    pieces = [stream.take(1000) for _ in range(2)]
+
+    assert [(first, len(items)) for first, items in pieces] == [(1, 2), (3, 2)]
+    pair.exchange.resume(f"{stream.number}-1")
+    assert stream.take()[0] == 2
+
+
+def test_a_reader_that_takes_something_is_not_cut_off() -> None:
+    pair = Pair(stream_backlog_bytes=3000, slow_reader_timeout_seconds=30.0)
+    stream = streaming(pair)
+    pair.child_says(*(big(number) for number in range(6)))
+    assert pair.link.paused
+
+    for _ in range(3):
+        pair.now += 20
+        stream.take(100)
+        pair.exchange.check(pair.now)
+
+    assert stream.is_live
