@@ -110,8 +110,11 @@ class Child:
         if self._exited.is_set():
             return
         self._unwatch()
-        self.link.drain()  # what it wrote before its death is in the pipe, and comes before the news of it
-        self._stderr.drain()
+        try:
+            self.link.drain()  # what it wrote before its death is in the pipe, and comes before the news of it
+            self._stderr.drain()
+        except Exception:
+            logger.exception("last output not handled", extra={"pid": self.pid})
         self._process.poll()
         self._exited.set()
         logger.info(
@@ -228,7 +231,7 @@ async def open_child(
     # process that was started always has an owner.
     try:
         process, pipes = await anyio.to_thread.run_sync(partial(_spawn, spec))
-    except (OSError, ValueError) as exc:
+    except (OSError, ValueError, RuntimeError) as exc:  # the last: no thread can be started
         logger.warning("child not started", extra={"error": f"{type(exc).__name__}: {exc}"})
         raise ChildStartFailed from exc
     try:

@@ -87,8 +87,10 @@ class _Handle:
             return cls(pid, -1)
         try:
             return cls(pid, os.pidfd_open(pid))
-        except OSError:
+        except ProcessLookupError:
             return None
+        except OSError:  # no descriptor left, or not allowed here
+            return cls(pid, -1)
 
     def send(self, signum: signal.Signals) -> None:
         """Send it a signal; nothing happens if it is gone."""

@@ -210,7 +210,7 @@ class McpEndpoint:
                     await session.begin([message], stream)
                 else:
                     await self._tell(session, message)
-        except ProxyError:
+        except BaseException:
             session.exchange.disconnected(stream)  # the error answers for all; those that were sent have no stream
             raise
         if requests:

@@ -212,7 +212,10 @@ def parse_child_line(line: bytes | OversizedLine) -> list[Message | BadLine]:
         return [BadLine("oversized", line.size_bytes, line.head + b" " + line.tail)]
     try:
         if is_batch(line):
-            return [_element(element) for element in parse_array(line)] or [_bad("not_jsonrpc", line)]
+            elements = parse_array(line)
+            if not 0 < len(elements) <= MAX_BATCH:
+                return [_bad("not_jsonrpc", line)]
+            return [_element(element) for element in elements]
         return [_child_message(line)]
     except (NotJson, NotJsonRpc) as fault:  # the second, too: a date begins like a number
         start = line.find(b"{")

@@ -45,6 +45,9 @@ from proxy.sessions.streams import Streams
 
 logger = logging.getLogger(__name__)
 
+MAX_NOISE_LINES = 100
+"""Lines without an object in them that are looked at in one read of a child's stdout."""
+
 _NO_CLIENT = "No client is connected that could answer"
 
 
@@ -184,7 +187,13 @@ class Exchange:
 
     def received(self, lines: list[Line]) -> None:
         """Take what one read of the child's stdout brought. Never raises: a bug costs one line."""
+        noise = 0
         for line in lines:
+            if isinstance(line, bytes) and b"{" not in line:
+                noise += 1
+                if noise > MAX_NOISE_LINES:  # a flood of it must not hold up everybody: counted, not looked at
+                    self._counts.add("bad_line.not_json")
+                    continue
             try:
                 self._line(line)
             except Exception:

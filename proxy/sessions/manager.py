@@ -66,6 +66,7 @@ class SessionManager:
         self._tasks: TaskGroup | None = None
         self._checks = anyio.Event()
         self._is_draining = False
+        self._is_ending = False
         self._cut = 0  # what a drain could not end in peace
         self.starts = Starts(time.monotonic)
 
@@ -175,6 +176,8 @@ class SessionManager:
                 self._unpublished.add(session)
                 self._live.add(child)
                 task_status.started(session)
+                if self._is_ending:  # its start took longer than the drain
+                    session.end("shutdown", Draining())
                 await session.ended.wait()
                 if session.start_failed:
                     self.starts.note(failed=True)
@@ -263,6 +266,7 @@ class SessionManager:
 
     def end_all(self, reason: str) -> None:
         """End every session; open calls get the error of a shutdown."""
+        self._is_ending = True
         for session in (*self._sessions.values(), *self._unpublished):
             calls = session.exchange.calls_in_flight
             if calls:

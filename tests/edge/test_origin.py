@@ -77,6 +77,11 @@ async def test_a_loopback_listener_refuses_any_other_name(host: str) -> None:
     assert await status({"host": host}, loopback_hosts_only=True) == 421
 
 
+@pytest.mark.parametrize("host", ["[", "[x]"])
+async def test_a_host_that_is_malformed_is_refused(host: str) -> None:
+    assert await status({"host": host}) == 421
+
+
 async def test_another_listener_takes_any_name_unless_some_are_given() -> None:
     assert await status({"host": "mcp.example"}) == 200
     assert await status({"host": "mcp.example"}, allowed_hosts=["mcp.example"]) == 200

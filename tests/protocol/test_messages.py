@@ -764,3 +764,9 @@ def test_a_batch_of_too_many_messages_is_refused() -> None:
     assert len(parse_client_batch(b"[" + b",".join([one] * MAX_BATCH) + b"]")) == MAX_BATCH
     with pytest.raises(NotJsonRpc, match="more than 1000"):
         parse_client_batch(b"[" + b",".join([one] * (MAX_BATCH + 1)) + b"]")
+
+
+def test_an_array_of_a_child_that_is_no_batch_is_one_bad_line() -> None:
+    (bad,) = parse_child_line(b"[" + b",".join([b"1"] * (MAX_BATCH + 1)) + b"]")
+
+    assert isinstance(bad, BadLine)

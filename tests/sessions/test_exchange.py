@@ -21,7 +21,7 @@ from proxy.observe import Counts
 from proxy.protocol.messages import Notification, Request, Response, parse_client_message
 from proxy.sessions import streams as streams_module
 from proxy.sessions.asks import MAX_OPEN_ASKS
-from proxy.sessions.exchange import Exchange
+from proxy.sessions.exchange import MAX_NOISE_LINES, Exchange
 from proxy.sessions.limits import SessionLimits
 from proxy.sessions.stream import SEEN_ELSEWHERE, Ask, Failure, Stream
 from tests.support.fake_link import FakeLink
@@ -916,3 +916,14 @@ def test_a_reader_that_takes_something_is_not_cut_off() -> None:
         pair.exchange.check(pair.now)
 
     assert stream.is_live
+
+
+def test_a_flood_of_noise_is_counted_and_hides_nothing() -> None:
+    pair = Pair()
+    stream = pair.call(1)
+    noise = [b"noise"] * (MAX_NOISE_LINES + 50)
+
+    pair.child_says(*noise, {"jsonrpc": "2.0", "id": pair.last_sent["id"], "result": {}})
+
+    assert len(got(stream)) == 1
+    assert pair.counts.snapshot() == {"bad_line.not_json": len(noise)}

@@ -97,7 +97,10 @@ class OriginGuard:
 
     def _judge_host(self, value: bytes) -> bool:
         host = value.decode("latin-1").strip().lower()
-        name = urlsplit(f"//{host}").hostname if host and not set(host) & set("/?#@\\ \t") else None
+        try:
+            name = urlsplit(f"//{host}").hostname if host and not set(host) & set("/?#@\\ \t") else None
+        except ValueError:  # a bracket that is not closed
+            return False
         if name is None:
             return not (self._hosts or self._loopback_hosts_only)
         if "*" in self._hosts or host in self._hosts or name in self._hosts or f"[{name}]" in self._hosts:
