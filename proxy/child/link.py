@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from typing import Protocol
 
 from proxy.child.pipes import PipeReader, PipeWriter
 from proxy.protocol.framing import LineDecoder, OversizedLine
@@ -14,7 +15,30 @@ TRACE_BYTES = 2048
 Line = bytes | OversizedLine
 
 
-class Link:
+class Link(Protocol):
+    """Where lines for a server go, and what is known of how it takes them."""
+
+    def send(self, line: bytes) -> None:
+        """Pass one line (without its newline) on, or keep it until it is taken. Never waits."""
+
+    @property
+    def pending_bytes(self) -> int:
+        """Bytes that were sent and not yet taken."""
+
+    async def sent(self) -> None:
+        """Wait until everything is taken, or never will be."""
+
+    def stuck_seconds(self) -> float:
+        """For how long nothing was taken although something waits for it. 0 while its output is left unread."""
+
+    def pause(self) -> None:
+        """Leave its output unread: it will have to wait."""
+
+    def resume(self) -> None:
+        """Read its output again."""
+
+
+class PipeLink(Link):
     """The stdin and stdout of one child, as lines.
 
     Callbacks run on the event loop as soon as there is something: no task stands between the pipe and its reader.
@@ -41,9 +65,9 @@ class Link:
         self._reader = PipeReader(stdout_fd, on_data=self._data, on_eof=self._eof)
 
     def send(self, line: bytes) -> None:
-        """Write one line (without its newline) to the child's stdin, or keep it until the pipe takes it.
+        """Write one line to the child's stdin, or keep it until the pipe takes it.
 
-        Never waits; see `pending_bytes` and `sent`. A line for a child whose stdin is closed is dropped: its death,
+        See `pending_bytes` and `sent`. A line for a child whose stdin is closed is dropped: its death,
         or `on_closed`, tells the session.
         """
         if self._is_traced:

@@ -15,7 +15,7 @@ import anyio
 import anyio.to_thread
 
 from proxy.child.ladder import Step, ladder
-from proxy.child.link import Line, Link
+from proxy.child.link import Line, PipeLink
 from proxy.child.pipes import widen
 from proxy.child.procfs import descendants, group_lives, still_alive
 from proxy.child.spec import MARKER, ChildSpec
@@ -62,7 +62,7 @@ class Child:
         self._exited = anyio.Event()
         self._pidfd = -1
         self._stderr = StderrDrain(pipes.stderr, pid=self.pid)
-        self.link = Link(
+        self.link = PipeLink(
             stdin_fd=pipes.stdin,
             stdout_fd=pipes.stdout,
             max_line_bytes=spec.max_line_bytes,
