@@ -1,6 +1,7 @@
 """Reading and writing a pipe without waiting, with real pipes."""
 
 import os
+import tracemalloc
 
 import anyio
 
@@ -26,6 +27,44 @@ async def test_what_the_pipe_does_not_take_is_written_later_whole_and_in_order()
     assert writer.stuck_seconds() == 0
     writer.close()
     reader.close()
+
+
+async def test_short_and_long_lines_stay_in_order() -> None:
+    read_fd, write_fd = os.pipe()
+    writer = PipeWriter(write_fd, on_broken=lambda: None)
+    lengths = [PIPE_BYTES, 1, 70_000, 2, 3, 65_535, 4, 65_536, 5, *range(200, 1200), 100_000, 6]
+    sent = [b"%d:" % number + b"x" * length + b"\n" for number, length in enumerate(lengths)]
+    for line in sent:
+        writer.write(line)
+    assert writer.pending_bytes > 0
+
+    got: list[bytes] = []
+    reader = PipeReader(read_fd, on_data=got.append, on_eof=lambda: None)
+    with anyio.fail_after(5):
+        await writer.emptied()
+    reader.drain()
+
+    assert b"".join(got) == b"".join(sent)
+    writer.close()
+    reader.close()
+
+
+async def test_many_short_lines_that_wait_take_little_more_than_their_bytes() -> None:
+    read_fd, write_fd = os.pipe()
+    writer = PipeWriter(write_fd, on_broken=lambda: None)
+    writer.write(b"x" * PIPE_BYTES)
+    tracemalloc.start()
+    try:
+        for number in range(100_000):
+            writer.write(b"%039d\n" % number)
+        used, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert writer.pending_bytes >= 4_000_000
+    assert used < 1.5 * 4_000_000
+    writer.close()
+    os.close(read_fd)
 
 
 async def test_a_reader_that_is_gone_breaks_the_pipe_once() -> None:
