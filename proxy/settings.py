@@ -160,7 +160,7 @@ class Settings(BaseSettings):
     """Streams that one session may open by GET."""
 
     stream_backlog_bytes: Annotated[Bytes, Field(ge=64 * 1024, le=1 << 30)] = 8 * MIB
-    """What may wait for a slow reader behind the message being written."""
+    """What may wait for a slow reader, client or child, behind the message being written."""
 
     slow_reader_timeout_seconds: Annotated[Seconds, Field(gt=0, le=3600)] = 30.0
     """A client that takes nothing for this long loses its stream."""

@@ -16,12 +16,17 @@ from msgspec import Raw
 Id = int | str
 """A decoded id or progress token. Never a bool: `decode_id` refuses those."""
 
+MAX_ID_BYTES = 4096
+"""Longest id as it is written. Ours: an id is kept when nothing else of its message is. SDKs need 36 at most."""
+
 _INTEGER = re.compile(rb"-?[0-9]{1,4000}")
 
 
 def decode_id(raw: bytes | Raw) -> Id | None:
-    """The id that these bytes write down, or None if they are not a legal one (null, bool, float, object)."""
+    """The id that these bytes write down, or None if they are not a legal one (null, bool, float, object, longer)."""
     text = bytes(raw)
+    if len(text) > MAX_ID_BYTES:
+        return None
     if _INTEGER.fullmatch(text):
         return int(text)
     if text.startswith(b'"'):

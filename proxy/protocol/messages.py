@@ -273,7 +273,8 @@ def _classify(members: Members, token: Id | None, is_enveloped: bool) -> Message
         request_id = decode_id(raw_id)
         if request_id is None:
             return None
-        return Request(request_id, raw_id, method, members, token, is_enveloped)
+        # A copy: the id outlives the message, whose bytes it would otherwise keep.
+        return Request(request_id, raw_id.copy(), method, members, token, is_enveloped)
     if raw_id is None or ("result" in members) == ("error" in members):
         return None
     response_id = decode_id(raw_id)

@@ -5,20 +5,26 @@ from proxy.sessions.stream import Stream
 
 
 class Call:
-    """One request in progress at a child.
+    """One request in progress at a child. Keeps no argument of it: those may be large, and the call may take hours.
 
     Attributes:
-        request: As the client sent it, id and token included.
+        client_id: The id that the client knows it by.
+        raw_id: The same as the client wrote it.
+        method: What is called.
+        progress_token: The token for its progress, if there is one.
         child_id: The id that the child knows it by.
         stream: Where its answer, progress and questions go.
         started_at: When it was sent to the child, on the loop's clock.
         moved_at: When it last made progress; its time-out counts from here.
     """
 
-    __slots__ = ("child_id", "moved_at", "request", "started_at", "stream")
+    __slots__ = ("child_id", "client_id", "method", "moved_at", "progress_token", "raw_id", "started_at", "stream")
 
     def __init__(self, request: Request, child_id: int, stream: Stream, now: float) -> None:
-        self.request = request
+        self.client_id = request.id
+        self.raw_id = request.raw_id
+        self.method = request.method
+        self.progress_token = request.progress_token
         self.child_id = child_id
         self.stream = stream
         self.started_at = now

@@ -84,6 +84,7 @@ class Exchange:
             on_cut=self.disconnected,
         )
         self._bad_lines_logged_at = -60.0
+        self._reply_bytes = 0  # of answers of ours since the child had last read everything
         self.on_call_closed: Callable[[], None] = lambda: None
         """Called when a call has left the tables."""
 
@@ -150,7 +151,7 @@ class Exchange:
             return
         child_id = self._child_ids.get(notification.subject) if notification.subject is not None else None
         call = self._calls.get(child_id) if child_id is not None else None
-        if call is None or call.request.method == "initialize":
+        if call is None or call.method == "initialize":
             self._counts.add("dropped.cancel_of_unknown_call")
             return
         self.link.send(notification.encode_about(call.child_id))
@@ -224,7 +225,7 @@ class Exchange:
             self.streams.take_back(ask.ask_id)
             self._asks.close(ask)
             self._counts.add("refused.ask_without_client")
-            self.link.send(refusal(ask.raw_id, code=-32603, message=_NO_CLIENT))
+            self._reply(refusal(ask.raw_id, code=-32603, message=_NO_CLIENT))
         if limits.call_timeout_seconds is not None or limits.call_timeout_total_seconds is not None:
             late = [call for call in self._calls.values() if self._is_late(call, now)]
             self._time_out(late, CallTimedOut())
@@ -248,16 +249,30 @@ class Exchange:
             return
         self._close(call)
         self._note_if_lost(call.stream)
-        call.stream.put_answer(response.encode(raw_id=call.request.raw_id))
+        call.stream.put_answer(response.encode(raw_id=call.raw_id))
 
     def _asked(self, request: Request) -> None:
         if request.method == "ping" and self.streams.choose(related=True) is None:
-            self.link.send(pong(request.raw_id))
+            self._reply(pong(request.raw_id))
         elif self._asks.is_full:
             self._counts.add("refused.too_many_asks")
-            self.link.send(refusal(request.raw_id, code=-32603, message="Too many requests without an answer"))
+            self._reply(refusal(request.raw_id, code=-32603, message="Too many requests without an answer"))
         else:
             self.streams.deliver(self._asks.add(request), related=True)
+
+    def _reply(self, line: bytes) -> None:
+        """Answer the child ourselves; nothing if that many answers wait that it could read.
+
+        A child that asks in a loop and reads nothing would fill our memory. Not reading its stdout meanwhile would
+        stop it for good: it reads again only when it has written what it wants to.
+        """
+        if not self.link.pending_bytes:
+            self._reply_bytes = 0
+        elif self._reply_bytes > self._limits.stream_backlog_bytes:
+            self._counts.add("dropped.reply_child_does_not_read")
+            return
+        self._reply_bytes += len(line)
+        self.link.send(line)
 
     def _told(self, notification: Notification) -> None:
         if notification.method == "notifications/progress" and notification.subject is not None:
@@ -318,10 +333,10 @@ class Exchange:
         ask = self._asks.get(item.ask_id) if isinstance(item, Ask) else None
         if ask is not None:
             self._asks.close(ask)
-            self.link.send(refusal(ask.raw_id, code=-32603, message=_NO_CLIENT))
+            self._reply(refusal(ask.raw_id, code=-32603, message=_NO_CLIENT))
 
     def _is_late(self, call: Call, now: float) -> bool:
-        if call.request.method == "initialize":
+        if call.method == "initialize":
             return False  # its limit is the start's
         quiet, total = self._limits.call_timeout_seconds, self._limits.call_timeout_total_seconds
         return (quiet is not None and now - call.moved_at > quiet) or (
@@ -330,18 +345,18 @@ class Exchange:
 
     def _time_out(self, calls: list[Call], error: ProxyError) -> None:
         for call in calls:
-            if call.request.method != "initialize":  # which must not be cancelled
+            if call.method != "initialize":  # which must not be cancelled
                 self.link.send(cancellation(call.child_id, reason=str(error)))
             self._fail(call, error)
 
     def _fail(self, call: Call, error: ProxyError) -> None:
         self._close(call)
-        call.stream.put_answer(Failure(call.request.raw_id, error))
+        call.stream.put_answer(Failure(call.raw_id, error))
 
     def _close(self, call: Call) -> None:
         del self._calls[call.child_id]
-        del self._child_ids[call.request.id]
-        token = call.request.progress_token
+        del self._child_ids[call.client_id]
+        token = call.progress_token
         if token is not None and self._by_token.get(token) is call:
             del self._by_token[token]
         self.on_call_closed()

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from proxy.protocol.ids import Id, IdMinter, decode_id
+from proxy.protocol.ids import MAX_ID_BYTES, Id, IdMinter, decode_id
 from tests.protocol.texts import bounded, strings, values
 
 LEGAL: list[tuple[bytes, Id]] = [
@@ -20,6 +20,7 @@ LEGAL: list[tuple[bytes, Id]] = [
     (b"9223372036854775809", 2**63 + 1),
     (b"-9223372036854775809", -(2**63) - 1),
     (b"9" * 4000, 10**4000 - 1),
+    (b'"%b"' % (b"x" * (MAX_ID_BYTES - 2)), "x" * (MAX_ID_BYTES - 2)),
     (b'""', ""),
     (b'"null"', "null"),
     (b'" 1"', " 1"),
@@ -35,6 +36,7 @@ ILLEGAL = [
     *(b"null", b"true", b"false", b"1.0", b"1e0", b"1.5", b"{}", b"[]", b"[1]", b'{"a":1}', b"", b" ", b"-"),
     *(b"1 ", b" 1", b"+1", b"1\n", b'"a', b'"', b'"a"b', b'"\n"', b'"\xff"', b'"\xed\xa0\x80', b"NaN", b"nul"),
     *("\N{ARABIC-INDIC DIGIT ONE}".encode(), b"9" * 4001, b"1_0", b"0x1"),
+    b'"%b"' % (b"x" * (MAX_ID_BYTES - 1)),
 ]
 
 
@@ -49,7 +51,7 @@ def test_an_id_is_a_string_or_an_integer(raw: bytes, expected: Id) -> None:
 
 @pytest.mark.parametrize("raw", ILLEGAL)
 def test_nothing_else_is_an_id(raw: bytes) -> None:
-    """Spec: 2025-11-25 basic, Requests: "MUST NOT be null". The longest integer is ours."""
+    """Spec: 2025-11-25 basic, Requests: "MUST NOT be null". The longest ones are ours."""
     assert decode_id(raw) is None
     assert decode_id(Raw(raw)) is None
 

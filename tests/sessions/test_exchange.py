@@ -1,6 +1,7 @@
 """How messages cross between a client's streams and a child: every table, without a process."""
 
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -344,6 +345,62 @@ def test_a_child_that_never_stops_asking_is_refused() -> None:
         pair.child_asks(number)
 
     assert [m["id"] for m in pair.link.messages] == [MAX_OPEN_ASKS]
+
+
+@pytest.mark.parametrize("method", ["ping", "roots/list"])
+def test_what_we_answer_to_a_child_that_reads_nothing_is_bounded(method: str) -> None:
+    """Neither the refusals of a child that asks in a loop nor the answers to its pings may fill our memory."""
+    pair = Pair(stream_backlog_bytes=1000, waiting_messages=1)
+    for number in range(100):
+        pair.child_asks(number, method)
+    while_it_reads = len(pair.link.sent_lines)
+    pair.link.pending = 1
+
+    for number in range(100, 200):
+        pair.child_asks(number, method)
+
+    waiting = pair.link.sent_lines[while_it_reads:]
+    assert sum(map(len, waiting)) < 1000 + 2 * max(map(len, waiting))
+    assert while_it_reads >= 99
+    assert pair.counts.snapshot()["dropped.reply_child_does_not_read"] == 100 - len(waiting)
+    pair.link.pending = 0
+    pair.child_asks(1000, "ping")
+    assert pair.last_sent == {"jsonrpc": "2.0", "id": 1000, "result": {}}
+
+
+def test_a_large_argument_that_the_child_still_reads_costs_it_no_answer() -> None:
+    pair = Pair(stream_backlog_bytes=1000)
+    pair.link.pending = 10_000_000
+
+    pair.child_asks(1, "ping")
+
+    assert pair.last_sent == {"jsonrpc": "2.0", "id": 1, "result": {}}
+
+
+@pytest.mark.parametrize("side", ["client", "child"])
+def test_an_open_request_does_not_keep_its_arguments_in_memory(side: str) -> None:
+    """A call may take hours, and the stream of one that is over waits for its client for minutes."""
+    pair = Pair()
+    stream = pair.call(0)
+    tracemalloc.start()
+    try:
+        for number in range(1, 6):
+            text = b'{"jsonrpc":"2.0","id":%d,"method":"x","params":{"text":"%b"}}' % (number, b"x" * 1_000_000)
+            if side == "client":
+                message = parse_client_message(text)
+                assert isinstance(message, Request)
+                pair.exchange.begin(message, stream)
+                del message
+            else:
+                pair.exchange.received([text])
+                stream.take()
+            del text
+            pair.link.sent_lines.clear()
+        used, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert used < 100_000
 
 
 # ---- which stream
