@@ -77,6 +77,9 @@ class Settings(BaseSettings):
     protocol_version: LegacyVersion | None = None
     """Newest revision offered to clients; the newest that the server speaks if not given."""
 
+    child_era: Literal["auto", "modern", "legacy"] = "auto"
+    """Which revisions to use towards the server: 2026-07-28 (modern), those before it (legacy), or what it speaks."""
+
     # ---- the listener
 
     host: str = "127.0.0.1"

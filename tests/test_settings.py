@@ -227,7 +227,7 @@ def test_the_defaults_are_those_of_the_manual() -> None:
     assert Settings(demo=True).model_dump() == {
         **{"command": None, "argv": (), "demo": True, "server_name": "default", "cwd": None, "env": {}},
         **{"pass_env": (), "protocol_version": None, "host": "127.0.0.1", "port": 3000, "path": "/mcp"},
-        **{"allowed_origin": (), "allowed_host": (), "log_level": "info", "log_format": "text"},
+        **{"child_era": "auto", "allowed_origin": (), "allowed_host": (), "log_level": "info", "log_format": "text"},
         **{"max_sessions": 256, "max_children": 256, "max_calls_per_child": 128, "max_get_streams": 4},
         **{"max_json_depth": 256, "waiting_messages": 256, "waiting_size_bytes": 1 << 20},
         **{"max_body_bytes": 16 << 20, "max_line_bytes": 64 << 20, "stream_backlog_bytes": 8 << 20},
@@ -244,6 +244,7 @@ def test_the_defaults_are_those_of_the_manual() -> None:
 def test_what_is_allowed_is_said_in_words() -> None:
     assert allowed("port") == "a whole number, at least 0, at most 65535"
     assert allowed("log_format") == "one of text, json"
+    assert allowed("child_era") == "one of auto, modern, legacy"
     assert "2025-11-25" in allowed("protocol_version")
     assert "at most 1GiB" in allowed("max_body_bytes")
 

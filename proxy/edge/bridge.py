@@ -23,6 +23,7 @@ from proxy.edge.middleware.origin import OriginGuard, is_loopback_name
 from proxy.edge.presence import Presence
 from proxy.errors import ProxyError
 from proxy.observe import Counts
+from proxy.sessions.era import ServerEra
 from proxy.sessions.limits import SessionLimits
 from proxy.sessions.manager import SessionManager
 from proxy.settings import Settings
@@ -55,6 +56,7 @@ class Bridge:
             counts=self.counts,
             max_sessions=settings.max_sessions,
             max_children=settings.max_children,
+            era=ServerEra(settings.child_era),
         )
         self._presence = Presence()
         self._shutdown = anyio.Event()

@@ -38,7 +38,7 @@ class Health:
             "status": "draining" if manager.is_draining else "ok",
             "version": __version__,
             "uptime_seconds": round(time.monotonic() - self.started_at, 1),
-            "servers": {self.server_name: {"state": last[manager.starts.last_failed]}},
+            "servers": {self.server_name: {"state": last[manager.starts.last_failed], "era": manager.era.report()}},
             "sessions": manager.session_count,
             "children": manager.child_count,
             "calls_in_flight": manager.calls_in_flight,

@@ -16,6 +16,7 @@ from proxy.child.watch import NoWatch, ProcessWatch
 from proxy.errors import Draining, SessionNotFound, TooManySessions
 from proxy.observe import Counts
 from proxy.protocol.lifecycle import State
+from proxy.sessions.era import ServerEra
 from proxy.sessions.limits import SessionLimits
 from proxy.sessions.session import Session, open_session
 from proxy.sessions.starts import Starts
@@ -38,6 +39,7 @@ class SessionManager:
         counts: What an operator may see.
         max_sessions: Sessions at once, those being started included.
         max_children: Processes at once, those being ended included.
+        era: What is known of the server's eras; found out if not given.
     """
 
     def __init__(
@@ -48,12 +50,14 @@ class SessionManager:
         counts: Counts,
         max_sessions: int,
         max_children: int,
+        era: ServerEra | None = None,
     ) -> None:
         self._spec = spec
         self._limits = limits
         self._counts = counts
         self._max_sessions = max_sessions
         self._max_children = max_children
+        self.era = era or ServerEra("auto")
         self._sessions: dict[str, Session] = {}
         self._spawning = 0
         self._unpublished: set[Session] = set()  # started, `initialize` not yet answered
