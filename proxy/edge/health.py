@@ -4,6 +4,7 @@
 work would be served.
 """
 
+import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -42,6 +43,7 @@ class Health:
             "sessions": manager.session_count,
             "children": manager.child_count,
             "calls_in_flight": manager.calls_in_flight,
+            "tasks": len(asyncio.all_tasks()),  # of the whole event loop, a host's included
             "counts": self.counts.snapshot(),
         }
 

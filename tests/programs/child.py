@@ -8,12 +8,15 @@ Modes:
     stderr=TEXT               write a line to stderr at once
     ignore-sigterm            from the beginning
     grandchild                fork a process that stays in the group and holds the pipes
+    stray                     fork one that leaves the group
     exit-on-initialize=CODE   read `initialize`, then exit
     mute                      never answer `initialize`
     late=SECONDS              answer `initialize` later; other messages are read meanwhile
     initialize-error          answer `initialize` with an error
-    version=VERSION           answer `initialize` with this revision, whatever was asked for
+    agree=VERSION             answer `initialize` with this revision, whatever was asked for
     early=LINE                write this line before the answer to `initialize`
+
+The modes that are about `initialize` may also stand in its `_meta`, under `modes`: one session then has a bad start.
 
 Tools (`tools/call`; arguments in brackets, `?` marks those that may be left out):
     echo [anything]           the arguments
@@ -22,7 +25,8 @@ Tools (`tools/call`; arguments in brackets, `?` marks those that may be left out
     progress [count]          `count` notifications for the call's token, in one write, then the answer
     ask [id, method, params?, cancel?]   a request of the server's own; the answer is the line that came back.
                               With `cancel`, the request is taken back at once and the call answered.
-    write [text | latin1, close?]   these bytes as they are; `$ID` is the call's id. Not answered by itself.
+    write [text | latin1, fill?, times?, last?]   these bytes as they are, so many times, then the `last`. `$ID` is the
+                              call's id, `$FILL` that many letters. Not answered by itself.
     blob [size]               a text of that size
     seen                      every line read so far, each byte one character
     env, pid                  the environment; process id, parent, group
@@ -32,7 +36,8 @@ Tools (`tools/call`; arguments in brackets, `?` marks those that may be left out
     stop-reading              answer, then read nothing any more, for ever
     close-stdout, close-stdin answer, then close it and live on
     ignore-sigterm            answer, and live on until SIGKILL, even without stdin
-    fork [count, stubborn?]   processes in the group that hold the pipes; their ids. `stubborn` ones ignore SIGTERM.
+    fork [count, stubborn?, stray?]   processes that hold the pipes; their ids. `stubborn` ones ignore SIGTERM, `stray`
+                              ones have left the group.
 
 Other requests: `ping`, `tools/list`; the rest is -32601. Notifications are read and kept for `seen`.
 """
@@ -59,7 +64,7 @@ class Child:
         self.asked: dict[Any, Any] = {}  # id of a request of ours -> id of the call that waits
         self.due: list[tuple[float, bytes]] = []
         self.is_stubborn = False
-        self.rest = b""
+        self.rest: list[bytes] = []  # of a line that has not ended
 
     def begin(self) -> None:
         """Do what the modes say, before anything is read."""
@@ -69,8 +74,14 @@ class Child:
             leave(int(self.modes["exit"] or 0))
         if "ignore-sigterm" in self.modes:
             self.ignore_sigterm()
+        self.fork_as_told()
+
+    def fork_as_told(self) -> None:
+        """Start the processes that the modes name."""
         if "grandchild" in self.modes:
-            fork(is_stubborn=False)
+            fork()
+        if "stray" in self.modes:
+            fork(is_stray=True)
 
     def serve(self) -> None:
         """Read and answer until stdin ends."""
@@ -86,8 +97,10 @@ class Child:
             data = os.read(0, READ_BYTES)
             if not data:
                 break
-            *lines, self.rest = (self.rest + data).split(b"\n")
-            for line in lines:
+            first, *others = data.split(b"\n")
+            self.rest.append(first)
+            for other in others:
+                line, self.rest = b"".join(self.rest), [other]
                 self.take(line)
         while self.is_stubborn:
             signal.pause()
@@ -120,6 +133,9 @@ class Child:
 
     def initialize(self, id_: Any, params: dict[str, Any]) -> None:
         """Shake hands, or not."""
+        if "_meta" in params:
+            self.modes.update(params["_meta"].get("modes", {}))
+            self.fork_as_told()
         if "exit-on-initialize" in self.modes:
             leave(int(self.modes["exit-on-initialize"] or 0))
         if "early" in self.modes:
@@ -130,7 +146,7 @@ class Child:
             send({"jsonrpc": "2.0", "id": id_, "error": {"code": -32000, "message": "not today"}})
             return
         asked = params.get("protocolVersion")
-        version = self.modes.get("version") or (asked if asked in VERSIONS else VERSIONS[-1])
+        version = self.modes.get("agree") or (asked if asked in VERSIONS else VERSIONS[-1])
         answer = {
             "protocolVersion": version,
             "capabilities": {"tools": {"listChanged": True}, "logging": {}},
@@ -165,8 +181,7 @@ class Child:
         elif name == "ask":
             self.ask(id_, arguments)
         elif name == "write":
-            data = arguments["latin1"].encode("latin-1") if "latin1" in arguments else arguments["text"].encode()
-            write(data.replace(b"$ID", json.dumps(id_).encode()))
+            self.write_raw(id_, arguments)
         elif name == "blob":
             self.result(id_, {"blob": "x" * arguments["size"]})
         elif name == "seen":
@@ -181,8 +196,8 @@ class Child:
                 write(block[: arguments["bytes"] - start], 2)
             self.result(id_, {})
         elif name == "fork":
-            stubborn = bool(arguments.get("stubborn"))
-            self.result(id_, {"pids": [fork(is_stubborn=stubborn) for _ in range(arguments["count"])]})
+            kind = {"is_stubborn": bool(arguments.get("stubborn")), "is_stray": bool(arguments.get("stray"))}
+            self.result(id_, {"pids": [fork(**kind) for _ in range(arguments["count"])]})
         elif name == "exit":
             write(arguments.get("say", "").encode().replace(b"$ID", json.dumps(id_).encode()))
             leave(arguments.get("code", 0))
@@ -209,6 +224,14 @@ class Child:
             while True:
                 signal.pause()
 
+    def write_raw(self, call_id: Any, arguments: dict[str, Any]) -> None:
+        """Write what the client says, messages or not."""
+        fill = b"x" * arguments.get("fill", 0)
+        latin1, last = arguments.get("latin1"), arguments.get("last", "")
+        texts = (arguments["text"].encode() if latin1 is None else latin1.encode("latin-1"), last.encode())
+        data, end = (text.replace(b"$ID", json.dumps(call_id).encode()).replace(b"$FILL", fill) for text in texts)
+        write(data * arguments.get("times", 1) + end)
+
     def ask(self, call_id: Any, arguments: dict[str, Any]) -> None:
         """Send a request of our own."""
         request = {"jsonrpc": "2.0", "id": arguments["id"], "method": arguments["method"]}
@@ -232,15 +255,21 @@ class Child:
         send({"jsonrpc": "2.0", "id": id_, "result": result})
 
 
-def fork(*, is_stubborn: bool) -> int:
-    """Start a process in our group that holds our pipes; returns its id once its signals are set."""
+def fork(*, is_stubborn: bool = False, is_stray: bool = False) -> int:
+    """Start a process that holds our pipes; returns its id once its signals and its group are set."""
+    ready, is_ready = os.pipe()
     pid = os.fork()
     if pid:
+        os.close(is_ready)
+        os.read(ready, 1)
+        os.close(ready)
         return pid
-    if is_stubborn:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    else:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN if is_stubborn else signal.SIG_DFL)
+    if is_stray:
+        os.setsid()
+    os.write(is_ready, b"1")
+    os.close(is_ready)
+    os.close(ready)
     while True:
         signal.pause()
 

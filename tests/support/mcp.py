@@ -41,10 +41,13 @@ def call(id_: int | str, tool: str, *, token: int | str | None = None, **argumen
     return request(id_, "tools/call", params)
 
 
-def hello(id_: int | str = "init", *, version: str = "2025-11-25") -> Message:
-    """An `initialize` request of a client that can be asked anything."""
+def hello(id_: int | str = "init", *, version: str = "2025-11-25", **modes: str) -> Message:
+    """An `initialize` request of a client that can be asked anything. `modes` are for the child of the tests."""
     capabilities = {"sampling": {}, "elicitation": {}, "roots": {"listChanged": True}}
-    params = {"protocolVersion": version, "capabilities": capabilities, "clientInfo": {"name": "raw", "version": "1"}}
+    info = {"name": "raw", "version": "1"}
+    params: Message = {"protocolVersion": version, "capabilities": capabilities, "clientInfo": info}
+    if modes:
+        params["_meta"] = {"modes": {name.replace("_", "-"): value for name, value in modes.items()}}
     return request(id_, "initialize", params)
 
 

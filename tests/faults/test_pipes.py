@@ -1,0 +1,48 @@
+"""What does it cost when a child plays with its pipes?"""
+
+from collections.abc import Iterator
+
+import anyio
+import pytest
+
+from tests.e2e.serving import serving
+from tests.faults.outcomes import INTERNAL_ERROR, QUICK_SECONDS, assert_over
+from tests.faults.unharmed import faulty_session
+from tests.support.daemon import Daemon
+from tests.support.mcp import (
+    call,
+    error_of,
+    request,
+    until_gone,
+)
+
+PING = request(7, "ping")
+
+
+@pytest.fixture(scope="module")
+def daemon() -> Iterator[Daemon]:
+    with serving() as daemon:
+        yield daemon
+
+
+async def test_100_mb_on_stderr_hold_up_nobody_and_fill_no_log(daemon: Daemon) -> None:
+    """Always drained; the log is held to a rate."""
+    async with faulty_session(daemon) as (client, _):
+        logged = len(daemon.stderr_lines)
+
+        assert await client.result(1, "stderr", bytes=100_000_000) == {}
+        assert len(daemon.stderr_lines) - logged < 5_000
+
+
+@pytest.mark.parametrize("tool", ["close-stdout", "close-stdin"])
+async def test_a_child_that_closes_a_pipe_and_lives_on_is_ended(daemon: Daemon, tool: str) -> None:
+    """It has shut us out: its calls fail instead of waiting for ever."""
+    async with faulty_session(daemon) as (client, pid):
+        assert await client.result(1, tool) == {"pid": pid}
+        with anyio.fail_after(QUICK_SECONDS):
+            response = await client.post(call("x", "hold"))
+
+        # The end may be seen before the next call comes, or because of it.
+        assert error_of(response) in [(500, INTERNAL_ERROR, "x"), (404, -32001, "x")]
+        await assert_over(client)
+        await until_gone(pid)
