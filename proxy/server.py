@@ -146,8 +146,8 @@ class _Daemon:
         """Serve until a signal, drain, and return the exit code."""
         bridge = self._bridge
         with guarded(bridge.spec.env[MARKER]) as guardian:
-            bridge.manager.watch = guardian
-            reaper = OrphanReaper(bridge.manager.pids) if become_subreaper() else None
+            bridge.places.watch = guardian
+            reaper = OrphanReaper(bridge.places.pids) if become_subreaper() else None
             await self._run(reaper)
         return 1 if self._signals > 1 or bridge.manager.was_cut else 0
 
@@ -180,7 +180,7 @@ class _Daemon:
                 self._stopping.set()
                 if self._signals > 1:
                     self._bridge.manager.end_all("second signal")
-                    self._bridge.manager.kill_all()
+                    self._bridge.places.kill_all()
                     self._server.force_exit = True
 
     def _announce(self) -> None:

@@ -26,6 +26,7 @@ from proxy.observe import Counts
 from proxy.sessions.era import ServerEra
 from proxy.sessions.limits import SessionLimits
 from proxy.sessions.manager import SessionManager
+from proxy.sessions.places import Places
 from proxy.settings import Settings
 
 HEALTH_PATHS = ("/health", "/healthz", "/readyz")
@@ -50,12 +51,13 @@ class Bridge:
         self.settings = settings
         self.counts = Counts()
         self.spec = child_spec(settings)
+        self.places = Places(max_children=settings.max_children)
         self.manager = SessionManager(
             spec=self.spec,
             limits=_session_limits(settings),
             counts=self.counts,
             max_sessions=settings.max_sessions,
-            max_children=settings.max_children,
+            places=self.places,
             era=ServerEra(settings.child_era),
         )
         self._presence = Presence()
@@ -99,7 +101,7 @@ class Bridge:
 
     async def _kill_after(self, seconds: float) -> None:
         await anyio.sleep(seconds)
-        self.manager.kill_all()
+        self.places.kill_all()
 
     async def _end_listens_on_shutdown(self) -> None:
         """The server around us is about to stop and waits for open responses: those without a call end at once."""

@@ -11,13 +11,12 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from proxy.child.process import Child
 from proxy.child.spec import ChildSpec
-from proxy.child.strays import StrayFinder
-from proxy.child.watch import NoWatch, ProcessWatch
 from proxy.errors import Draining, SessionNotFound, TooManySessions
 from proxy.observe import Counts
 from proxy.protocol.lifecycle import State
 from proxy.sessions.era import ServerEra
 from proxy.sessions.limits import SessionLimits
+from proxy.sessions.places import Places
 from proxy.sessions.session import Session, open_session
 from proxy.sessions.starts import Starts
 
@@ -38,7 +37,7 @@ class SessionManager:
         limits: Bounds of each session.
         counts: What an operator may see.
         max_sessions: Sessions at once, those being started included.
-        max_children: Processes at once, those being ended included.
+        places: Room for its children, which others may share.
         era: What is known of the server's eras; found out if not given.
     """
 
@@ -49,24 +48,19 @@ class SessionManager:
         limits: SessionLimits,
         counts: Counts,
         max_sessions: int,
-        max_children: int,
+        places: Places,
         era: ServerEra | None = None,
     ) -> None:
         self._spec = spec
         self._limits = limits
         self._counts = counts
         self._max_sessions = max_sessions
-        self._max_children = max_children
+        self._places = places
         self.era = era or ServerEra("auto")
         self._sessions: dict[str, Session] = {}
         self._spawning = 0
         self._unpublished: set[Session] = set()  # started, `initialize` not yet answered
         self._children = 0
-        self._live: set[Child] = set()
-        self._finder = StrayFinder()
-        self.watch: ProcessWatch = NoWatch()
-        """Who else is told of every process; set before `run`."""
-        self._waiters: list[asyncio.Future[None]] = []
         self._tasks: TaskGroup | None = None
         self._checks = anyio.Event()
         self._is_draining = False
@@ -99,12 +93,8 @@ class SessionManager:
 
     @property
     def child_count(self) -> int:
-        """Processes, those being ended included."""
+        """Processes of its sessions, those being ended included."""
         return self._children
-
-    def pids(self) -> set[int]:
-        """The process ids of the children, as far as they are known."""
-        return {child.pid for child in self._live}
 
     @property
     def calls_in_flight(self) -> int:
@@ -114,7 +104,7 @@ class SessionManager:
     @property
     def has_room(self) -> bool:
         """Whether a new session could begin at once."""
-        return self.session_count < self._max_sessions and self._children < self._max_children
+        return self.session_count < self._max_sessions and self._places.has_room
 
     @property
     def could_make_room(self) -> bool:
@@ -172,13 +162,18 @@ class SessionManager:
 
     async def _own_session(self, *, task_status: TaskStatus[Session]) -> None:
         session: Session | None = None
+        child: Child | None = None
         try:
             async with open_session(
-                self._spec, limits=self._limits, counts=self._counts, finder=self._finder, watch=self.watch
+                self._spec,
+                limits=self._limits,
+                counts=self._counts,
+                finder=self._places.finder,
+                watch=self._places.watch,
             ) as (session, child):
                 self._spawning -= 1
                 self._unpublished.add(session)
-                self._live.add(child)
+                self._places.started(child)
                 task_status.started(session)
                 if self._is_ending:  # its start took longer than the drain
                     session.end("shutdown", Draining())
@@ -193,13 +188,15 @@ class SessionManager:
             # A fault in the end of one session must not reach the task group: it would end all the others.
             logger.exception("session ended badly", extra={"session": session.tag, "pid": session.pid})
         finally:
-            self._live = {child for child in self._live if child.pid != (session.pid if session else None)}
+            if child is not None:
+                self._places.ended(child)
             if session is None:
                 self._spawning -= 1
                 self.starts.note(failed=True)
             else:
                 self._forget(session)
             self._children -= 1
+            self._places.give_back()
             self._wake()
 
     def _forget(self, session: Session) -> None:
@@ -219,9 +216,11 @@ class SessionManager:
                 if self.has_room:
                     self._spawning += 1
                     self._children += 1
+                    self._places.take()
                     self._checks.set()
                     return
-                await self._place_freed()
+                # Not only woken: an unused session may become old enough to go meanwhile.
+                await self._places.changed(1.0)
         self._counts.add("refused.too_many_sessions")
         raise TooManySessions
 
@@ -240,20 +239,8 @@ class SessionManager:
     def _is_evictable(session: Session, now: float) -> bool:
         return session.state is State.UNUSED and session.idle_seconds(now) > EVICTABLE_AFTER_SECONDS
 
-    async def _place_freed(self) -> None:
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters.append(future)
-        try:
-            # Not only woken: an unused session may become old enough to go meanwhile.
-            with anyio.move_on_after(1.0):
-                await future
-        finally:
-            self._waiters.remove(future)
-
     def _wake(self) -> None:
-        for waiter in self._waiters:
-            if not waiter.done():
-                waiter.set_result(None)
+        self._places.wake()
         self._checks.set()
 
     # ---- ending
@@ -288,14 +275,9 @@ class SessionManager:
         self._wake()
         with anyio.move_on_after(grace_seconds):
             while self.calls_in_flight or self._spawning:
-                await self._place_freed_or(CHECK_SECONDS)
+                await self._places.changed(CHECK_SECONDS)
         self.end_all("shutdown")
         await self._all_gone()
-
-    def kill_all(self) -> None:
-        """SIGKILL every child and its group at once: whoever asks does not want to wait for the ladder."""
-        for child in self._live:
-            child.kill()
 
     @property
     def was_cut(self) -> bool:
@@ -304,11 +286,7 @@ class SessionManager:
 
     async def _all_gone(self) -> None:
         while self._children:
-            await self._place_freed_or(1.0)
-
-    async def _place_freed_or(self, seconds: float) -> None:
-        with anyio.move_on_after(seconds):
-            await self._place_freed()
+            await self._places.changed(1.0)
 
     async def _check_for_ever(self) -> None:
         while True:

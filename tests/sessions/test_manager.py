@@ -27,6 +27,7 @@ from proxy.sessions import manager as manager_module
 from proxy.sessions import starts as starts_module
 from proxy.sessions.limits import SessionLimits
 from proxy.sessions.manager import SessionManager
+from proxy.sessions.places import Places
 from proxy.sessions.session import Session
 from proxy.sessions.stream import Failure, Stream
 from tests.support.children import ECHO, is_alive, spec
@@ -48,7 +49,7 @@ async def running_manager(
         limits=SessionLimits(**limits),
         counts=Counts(),
         max_sessions=kwargs.pop("max_sessions", 8),
-        max_children=kwargs.pop("max_children", 8),
+        places=Places(max_children=kwargs.pop("max_children", 8)),
     )
     fds = len(os.listdir("/proc/self/fd"))
     async with manager.run():
@@ -364,7 +365,7 @@ async def test_waiting_for_a_place_can_be_cancelled() -> None:
             await manager.open()
 
         assert scope.cancelled_caught
-        assert manager._waiters == []
+        assert manager._places._waiters == []
         manager.end(first, "test")
         assert await opened(manager)
 
@@ -516,7 +517,7 @@ async def test_a_fault_in_the_end_of_one_session_does_not_end_the_others(
         async def fail(_: bytes) -> set[int]:
             raise RuntimeError("can't start new thread")
 
-        monkeypatch.setattr(manager._finder, "find", fail)
+        monkeypatch.setattr(manager._places.finder, "find", fail)
         manager.end(unlucky, "test")
         with anyio.fail_after(10):
             while manager.child_count > 1:  # noqa: ASYNC110 (the manager tells nobody but its own end)
@@ -533,13 +534,13 @@ async def test_a_fault_while_a_session_is_owned_does_not_end_the_others(
 ) -> None:
     async with running_manager() as manager:
         other = await opened(manager)
-        ended = manager.watch.ended
+        ended = manager._places.watch.ended
 
         def fail(pid: int) -> None:
             ended(pid)
             raise RuntimeError("a bug")
 
-        monkeypatch.setattr(manager.watch, "ended", fail)
+        monkeypatch.setattr(manager._places.watch, "ended", fail)
         manager.end(await opened(manager), "test")
         with anyio.fail_after(10):
             while manager.child_count > 1:  # noqa: ASYNC110 (the manager tells nobody but its own end)
@@ -548,4 +549,4 @@ async def test_a_fault_while_a_session_is_owned_does_not_end_the_others(
 
         assert manager.find(other.id) is other
         assert "session ended badly" in caplog.text
-        assert manager.pids() == {other.pid}
+        assert manager._places.pids() == {other.pid}

@@ -1,0 +1,79 @@
+"""Is there room for one more process?"""
+
+import asyncio
+
+import anyio
+
+from proxy.child.process import Child
+from proxy.child.strays import StrayFinder
+from proxy.child.watch import NoWatch, ProcessWatch
+
+
+class Places:
+    """The child processes of a bridge, those included that are being ended, and those who wait for room for one.
+
+    Args:
+        max_children: Processes at once.
+    """
+
+    def __init__(self, *, max_children: int) -> None:
+        self._max_children = max_children
+        self._taken = 0
+        self._live: set[Child] = set()
+        self._waiters: list[asyncio.Future[None]] = []
+        self.finder = StrayFinder()
+        """Finds what has left the groups of those that end; shared, so that one look serves all."""
+        self.watch: ProcessWatch = NoWatch()
+        """Who else is told of every process; set before the first."""
+
+    @property
+    def taken(self) -> int:
+        """Processes, those being started or ended included."""
+        return self._taken
+
+    @property
+    def has_room(self) -> bool:
+        """Whether one more could start at once."""
+        return self._taken < self._max_children
+
+    def take(self) -> None:
+        """Take a place, which there is. Whoever takes it gives it back."""
+        self._taken += 1
+
+    def give_back(self) -> None:
+        """The process is gone, or never was."""
+        self._taken -= 1
+        self.wake()
+
+    def started(self, child: Child) -> None:
+        """A process lives on one of the places."""
+        self._live.add(child)
+
+    def ended(self, child: Child) -> None:
+        """It is gone; its place is given back apart from this."""
+        self._live.discard(child)
+
+    def pids(self) -> set[int]:
+        """The process ids of the children, as far as they are known."""
+        return {child.pid for child in self._live}
+
+    def kill_all(self) -> None:
+        """SIGKILL every child and its group at once: whoever asks does not want to wait for the ladder."""
+        for child in self._live:
+            child.kill()
+
+    def wake(self) -> None:
+        """Something has changed for those who wait."""
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def changed(self, seconds: float) -> None:
+        """Wait until something has changed, at most so long."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append(future)
+        try:
+            with anyio.move_on_after(seconds):
+                await future
+        finally:
+            self._waiters.remove(future)
