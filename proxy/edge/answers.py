@@ -103,6 +103,7 @@ async def send_json(send: Send, status: int, body: bytes, headers: Iterable[Head
 
 
 async def send_empty(send: Send, status: int, headers: Iterable[Header] = ()) -> None:
-    """Answer the HTTP request without a body."""
-    await send({"type": "http.response.start", "status": status, "headers": [(b"content-length", b"0"), *headers]})
+    """Answer the HTTP request without a body. A 204 has no length either: RFC 9110 8.6."""
+    length = [] if status == 204 else [(b"content-length", b"0")]
+    await send({"type": "http.response.start", "status": status, "headers": [*length, *headers]})
     await send({"type": "http.response.body", "body": b""})

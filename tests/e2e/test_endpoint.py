@@ -146,6 +146,7 @@ async def test_options_without_an_origin_says_what_is_allowed(daemon: Daemon) ->
         response = await client.http.options(daemon.url)
 
         assert (response.status_code, response.content) == (204, b"")
+        assert "content-length" not in response.headers  # RFC 9110 8.6: MUST NOT
         assert response.headers["allow"] == "GET, POST, DELETE, OPTIONS"
 
 
