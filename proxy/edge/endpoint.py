@@ -287,6 +287,7 @@ class McpEndpoint:
     ) -> None:
         """Send a stream until it ends, its client goes, or (for one that comes back) `close_stream_after` is over."""
         may_close = may_close and (session.version or "") >= POLLING_VERSION
+        connection = stream.connection
         is_complete = False
         try:
             is_complete = await send_stream(
@@ -302,7 +303,7 @@ class McpEndpoint:
                 close_after_seconds=self._limits.close_stream_after_seconds if may_close else None,
             )
         finally:
-            if not is_complete:
+            if not is_complete and stream.connection == connection:  # else its client is back on another response
                 session.exchange.disconnected(stream)
 
     # ---- initialize

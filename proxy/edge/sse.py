@@ -8,7 +8,7 @@ import math
 from collections.abc import AsyncIterator, Iterable
 
 import anyio
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from proxy.edge.answers import error_body
 from proxy.protocol.replay import event_id
@@ -90,6 +90,16 @@ async def send_stream(
     from sse_starlette import EventSourceResponse
     from sse_starlette.sse import SendTimeoutError
 
+    async def send_in_time(message: Message) -> None:
+        """The library bounds what is sent in between; the head and the end may meet a slow reader, too."""
+        if message["type"] == "http.response.body" and message.get("more_body", False):
+            await send(message)
+            return
+        with anyio.move_on_after(send_timeout_seconds) as timeout:
+            await send(message)
+        if timeout.cancelled_caught:
+            raise SendTimeoutError
+
     connection = stream.connection
     close_at = None if close_after_seconds is None else anyio.current_time() + close_after_seconds
     response = EventSourceResponse(
@@ -101,7 +111,7 @@ async def send_stream(
         shutdown_grace_period=shutdown_grace_seconds,
     )
     try:
-        await response(scope, receive, send)
+        await response(scope, receive, send_in_time)
     except SendTimeoutError:
         return stream.connection != connection
     if stream.connection != connection:
