@@ -26,15 +26,18 @@ from proxy.edge.sse import OPENING, as_bytes, priming, send_stream
 from proxy.errors import (
     AlreadyInitialized,
     BatchRefused,
+    CallCancelled,
     ChildStartTimedOut,
     ClientFault,
     Draining,
+    DuplicateId,
     MethodNotAllowed,
     ProxyError,
     SessionMissing,
     SessionNotFound,
     StreamOverflow,
     TooDeep,
+    TooManyCalls,
     VersionUnsupported,
 )
 from proxy.protocol.jsontext import depth_exceeds
@@ -174,13 +177,34 @@ class McpEndpoint:
             if self._manager.is_draining:
                 raise Draining
             stream = session.exchange.streams.new(parsed.raw_id)
-            await session.begin([parsed], stream)
+            await self._begin(session, parsed, stream, receive)
             await self._respond(session, stream, scope, receive, send)
         elif isinstance(parsed, list):
             await self._pass_on_batch(session, parsed, scope, receive, send)
         else:
             await self._tell(session, parsed)
             await send_empty(send, 202)
+
+    async def _begin(self, session: Session, request: Request, stream: Stream, receive: Receive) -> None:
+        """Send a request to the child, in its turn. While it waits its client may leave: the idle clock starts then."""
+        if session.has_place:
+            await session.begin([request], stream)
+            return
+        is_gone = False
+
+        def left() -> None:
+            nonlocal is_gone
+            is_gone = True
+            session.exchange.disconnected(stream)
+            session.disconnected()
+
+        held = self._presence.hold(receive, commit_after_seconds=None, on_commit=stream.wake, on_gone=left)
+        try:
+            await session.begin([request], stream)
+        finally:
+            self._presence.release(held)
+            if is_gone:
+                session.connected()  # whoever counted this connection will say that it is gone
 
     async def _tell(self, session: Session, message: Notification | Response) -> None:
         await session.stdin_taken()
@@ -204,12 +228,19 @@ class McpEndpoint:
             raise Draining
         session.exchange.check_new_ids(requests)
         stream = session.exchange.streams.new(*(request.raw_id for request in requests))
+        is_full = False  # then it is for all that follow: they must not wait one after the other
         try:
             for message in messages:
-                if isinstance(message, Request):
-                    await session.begin([message], stream)
-                else:
+                if not isinstance(message, Request):
                     await self._tell(session, message)
+                    continue
+                try:
+                    if is_full and not session.has_place:
+                        raise TooManyCalls
+                    await self._begin(session, message, stream, receive)
+                except (CallCancelled, DuplicateId, TooManyCalls) as error:  # of this element; the others go on
+                    stream.put_answer(Failure(message.raw_id, error))
+                    is_full = is_full or isinstance(error, TooManyCalls)
         except BaseException:
             session.exchange.disconnected(stream)  # the error answers for all; those that were sent have no stream
             raise

@@ -103,6 +103,15 @@ class Session:
 
     # ---- calls
 
+    @property
+    def has_place(self) -> bool:
+        """Whether a request would be sent to the child at once."""
+        return self._places.value > 0 and self._is_reading
+
+    @property
+    def _is_reading(self) -> bool:
+        return self.exchange.link.pending_bytes <= self._limits.stream_backlog_bytes
+
     async def begin(self, requests: list[Request], stream: Stream) -> None:
         """Send requests to the child, as soon as there is a place for each.
 
@@ -130,7 +139,7 @@ class Session:
             exchange.begin(request, stream)
 
     def _take_place_at_once(self) -> bool:
-        if self.exchange.link.pending_bytes > self._limits.stream_backlog_bytes:
+        if not self._is_reading:
             return False
         try:
             self._places.acquire_nowait()

@@ -5,11 +5,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import anyio
+import httpx
 import pytest
 
 from tests.e2e.serving import serving
 from tests.support.daemon import Daemon
 from tests.support.mcp import (
+    Message,
     call,
     connected,
     encode,
@@ -512,6 +514,13 @@ async def test_half_a_body_reaches_no_child(daemon: Daemon) -> None:
 # ---- batches
 
 
+def answers_of(response: httpx.Response) -> list[Message]:
+    """The answers to a batch, as one array or as one event each."""
+    if kind_of(response) == "application/json":
+        return list(response.json())
+    return [json.loads(line[6:]) for line in response.text.split("\r\n") if line.startswith("data: {")]
+
+
 async def test_a_batch_is_served_in_the_one_revision_that_has_them(daemon: Daemon) -> None:
     """Spec: 2025-03-26 basic/transports, Sending Messages to the Server 3-6."""
     async with open_session(daemon.url, version="2025-03-26") as client:
@@ -519,11 +528,10 @@ async def test_a_batch_is_served_in_the_one_revision_that_has_them(daemon: Daemo
         response = await client.post(batch)
 
         assert response.status_code == 200
-        if kind_of(response) == "application/json":
-            answers = response.json()
-        else:
-            answers = [json.loads(line[6:]) for line in response.text.split("\r\n") if line.startswith("data: ")]
-        assert sorted((type(each["id"]).__name__, each["id"]) for each in answers) == [("int", 1), ("str", "1")]
+        assert sorted((type(each["id"]).__name__, each["id"]) for each in answers_of(response)) == [
+            ("int", 1),
+            ("str", "1"),
+        ]
         seen = await client.seen()
         assert [b"ping" in seen[-3], b"in_batch" in seen[-2], b"tools/list" in seen[-1]] == [True] * 3
 
@@ -579,10 +587,40 @@ async def test_a_call_in_a_batch_can_be_cancelled_alone(daemon: Daemon) -> None:
         await client.post(notification("notifications/cancelled", {"requestId": 1}))
         await client.result(3, "release")
 
-        text = (await batch.response()).text
-        answers = [json.loads(line.removeprefix("data: ")) for line in text.split("\r\n") if line.startswith("data: ")]
+        answers = answers_of(await batch.response())
         assert [answer["id"] for answer in answers] == [1, 2]
         assert (answers[0]["error"]["code"], answers[1]["result"]) == (-32800, {"released": True})
+
+
+async def test_a_call_of_a_batch_that_waits_for_its_turn_can_be_cancelled_alone() -> None:
+    """--max-calls-per-child 1: the child never hears of it; the others are answered as if it had not been there."""
+    with serving("--max-calls-per-child", "1", "--place-timeout", "10m") as daemon:
+        async with open_session(daemon.url, version="2025-03-26") as client, anyio.create_task_group() as tasks:
+            batch = client.begin(tasks, [call(1, "sleep", seconds=2), call(2, "echo"), call(3, "echo", last=True)])
+
+            async def is_in_flight() -> bool:
+                return bool((await health(client))["calls_in_flight"] == 1)
+
+            await until(is_in_flight, "the first call at the child, the second in the queue")
+            await client.post(notification("notifications/cancelled", {"requestId": 2}))
+
+            answers = {answer["id"]: answer for answer in answers_of(await batch.response())}
+            assert answers.keys() == {1, 2, 3}
+            assert answers[2]["error"]["code"] == -32800
+            assert answers[3]["result"] == {"echo": {"last": True}}
+            assert sum(b'"echo"' in line for line in await client.seen()) == 1
+
+
+async def test_calls_of_a_batch_that_get_no_turn_are_refused_alone() -> None:
+    """All after one wait, not each after its own."""
+    with serving("--max-calls-per-child", "1", "--place-timeout", "0.3s") as daemon:
+        async with open_session(daemon.url, version="2025-03-26") as client, anyio.create_task_group() as tasks:
+            later = client.begin(tasks, [call(0, "sleep", seconds=2.5), *(call(id_, "echo") for id_ in range(1, 60))])
+
+            answers = answers_of(await later.response())
+            assert sorted(answer["id"] for answer in answers) == list(range(60))
+            failures = {answer["id"]: answer["error"]["code"] for answer in answers if answer["id"] != 0}
+            assert failures == dict.fromkeys(range(1, 60), INTERNAL_ERROR)
 
 
 async def test_a_batch_may_hold_a_lone_surrogate(daemon: Daemon) -> None:

@@ -198,6 +198,22 @@ async def test_a_call_whose_client_is_gone_does_not_stop_the_clock() -> None:
             await until_404(client)
 
 
+async def test_a_call_whose_client_left_while_it_waited_for_its_turn_does_not_stop_the_clock() -> None:
+    """Design part 4, presence. Its wait, which is much longer than the idle time, does not keep the session."""
+    with serving("--idle-timeout", "1s", "--max-calls-per-child", "1", "--place-timeout", "10m") as daemon:
+        async with open_session(daemon.url, version="2025-03-26") as client:
+            async with anyio.create_task_group() as tasks:
+                client.begin(tasks, [call(1, "hold"), call(2, "hold")])
+
+                async def is_in_flight() -> bool:
+                    return bool((await health(client))["calls_in_flight"] == 1)
+
+                await until(is_in_flight, "the first call at the child, the second in the queue")
+                tasks.cancel_scope.cancel()  # which closes the connection
+
+            await until_404(client)
+
+
 async def test_use_restarts_the_idle_clock() -> None:
     """A session that is used again and again outlives a younger one that is not."""
     with serving("--idle-timeout", "0.8s") as daemon:
