@@ -1,10 +1,12 @@
 """How do the pipes of a child become lines, and back?"""
 
 import logging
+import os
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
-from proxy.child.pipes import PipeReader, PipeWriter
+from proxy.child.pipes import PipeReader, PipeWriter, undone
 from proxy.protocol.framing import LineDecoder, OversizedLine
 
 logger = logging.getLogger(__name__)
@@ -39,7 +41,7 @@ class Link(Protocol):
 
 
 class PipeLink(Link):
-    """The stdin and stdout of one child, as lines.
+    """The stdin and stdout of one child, as lines. Owns both descriptors, also when it can't be made.
 
     Callbacks run on the event loop as soon as there is something: no task stands between the pipe and its reader.
 
@@ -61,8 +63,10 @@ class PipeLink(Link):
         self._decoder = LineDecoder(max_line_bytes=max_line_bytes)
         self._on_lines = on_lines
         self._on_closed = on_closed
-        self._writer = PipeWriter(stdin_fd, on_broken=on_closed)
-        self._reader = PipeReader(stdout_fd, on_data=self._data, on_eof=self._eof)
+        with undone(partial(os.close, stdout_fd)):
+            self._writer = PipeWriter(stdin_fd, on_broken=on_closed)
+        with undone(self._writer.close):
+            self._reader = PipeReader(stdout_fd, on_data=self._data, on_eof=self._eof)
 
     def send(self, line: bytes) -> None:
         """Write one line to the child's stdin, or keep it until the pipe takes it.

@@ -9,7 +9,9 @@ import asyncio
 import fcntl
 import os
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 
 READ_BYTES = 1 << 18
 _MAX_BUFFERS = 64  # IOV_MAX is at least 1024; 64 lines in one system call are enough
@@ -31,17 +33,33 @@ def widen(fd: int) -> None:
             return
 
 
+@contextmanager
+def undone(*undo: Callable[[], object]) -> Iterator[None]:
+    """Call these if the block fails: whoever takes a descriptor closes it, also when it can't be made."""
+    try:
+        yield
+    except BaseException:
+        for each in undo:
+            each()
+        raise
+
+
 class PipeReader:
-    """Calls `on_data` with what arrives, then once `on_eof`. Owns the descriptor."""
+    """Calls `on_data` with what arrives, then once `on_eof`. Owns the descriptor, also when it can't be made.
+
+    Raises:
+        OSError: If the kernel watches no more descriptors for us.
+    """
 
     def __init__(self, fd: int, *, on_data: Callable[[bytes], None], on_eof: Callable[[], None]) -> None:
-        os.set_blocking(fd, False)
         self._loop = asyncio.get_running_loop()
         self._fd = fd
         self._on_data = on_data
         self._on_eof = on_eof
         self._paused = False
-        self._loop.add_reader(fd, self._readable)
+        with undone(partial(os.close, fd)):
+            os.set_blocking(fd, False)
+            self._loop.add_reader(fd, self._readable)
 
     @property
     def is_paused(self) -> bool:
@@ -99,7 +117,8 @@ class PipeWriter:
     """Writes whole lines in order; what the pipe does not take waits here. Owns the descriptor."""
 
     def __init__(self, fd: int, *, on_broken: Callable[[], None]) -> None:
-        os.set_blocking(fd, False)
+        with undone(partial(os.close, fd)):
+            os.set_blocking(fd, False)
         self._loop = asyncio.get_running_loop()
         self._fd = fd
         self._on_broken = on_broken

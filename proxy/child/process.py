@@ -1,38 +1,37 @@
-"""How does a child start, how do we know that it is dead, and how does it end?"""
+"""What is a running child, and how does it end?"""
 
 import asyncio
 import logging
 import os
-import secrets
 import signal
-import subprocess
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from functools import partial
 
 import anyio
-import anyio.to_thread
 
+from proxy.child.death import DeathWatch
 from proxy.child.ladder import Step, ladder
 from proxy.child.link import Line, PipeLink
-from proxy.child.pipes import widen
-from proxy.child.procfs import descendants, group_lives, still_alive
-from proxy.child.spec import MARKER, ChildSpec
+from proxy.child.pipes import undone
+from proxy.child.procfs import Stat, still_alive
+from proxy.child.spawn import Spawned, spawn
+from proxy.child.spec import ChildSpec
 from proxy.child.stderr import StderrDrain
-from proxy.child.strays import StrayFinder, end_strays
+from proxy.child.strays import StrayFinder, end_strays, kill_strays
 from proxy.child.watch import NoWatch, ProcessWatch
 from proxy.errors import ChildStartFailed
 
 logger = logging.getLogger(__name__)
 
 _POLL_SECONDS = 0.02  # between looks at a process group, which has no event of its own
+_MOST_POLL_SECONDS = 0.2
 _CLOSED_GRACE_SECONDS = 0.5
 """A dying child closes its pipes a moment before its death can be seen; one that lives on has shut us out."""
 
 
 class Child:
-    """One running child. Made by `open_child`, which also ends it.
+    """One running child. Made by `open_child`, which also ends it. Owns the pipes, also when it can't be made.
 
     Attributes:
         link: Its stdin and stdout, as lines.
@@ -42,44 +41,41 @@ class Child:
     def __init__(
         self,
         spec: ChildSpec,
-        process: "subprocess.Popen[bytes]",
-        pipes: "_Pipes",
+        spawned: Spawned,
         *,
         on_lines: Callable[[list[Line]], None],
         on_gone: Callable[[int | None], None],
         finder: StrayFinder,
     ) -> None:
-        self.pid = process.pid
+        self.pid = spawned.process.pid
         self.was_killed = False
         self._spec = spec
-        self._process = process
+        self._spawned = spawned
         self._on_gone = on_gone
         self._finder = finder
-        self._marker = pipes.marker
         self._loop = asyncio.get_running_loop()
         self._started_at = self._loop.time()
         self._closed_timer: asyncio.TimerHandle | None = None
         self._exited = anyio.Event()
-        self._pidfd = -1
-        self._stderr = StderrDrain(pipes.stderr, pid=self.pid)
-        self.link = PipeLink(
-            stdin_fd=pipes.stdin,
-            stdout_fd=pipes.stdout,
-            max_line_bytes=spec.max_line_bytes,
-            on_lines=on_lines,
-            on_closed=self._pipe_closed,
-        )
-        try:
-            self._watch()
-        except OSError:
-            self._stderr.close()
-            self.link.close()
-            raise
+        self._seen: set[Stat] = set()
+        self._is_group_gone = False
+        with undone(partial(os.close, spawned.stdin), partial(os.close, spawned.stdout)):
+            self._stderr = StderrDrain(spawned.stderr, pid=self.pid)
+        with undone(self._stderr.close):
+            self.link = PipeLink(
+                stdin_fd=spawned.stdin,
+                stdout_fd=spawned.stdout,
+                max_line_bytes=spec.max_line_bytes,
+                on_lines=on_lines,
+                on_closed=self._pipe_closed,
+            )
+            with undone(self.link.close):
+                self._death = DeathWatch(self.pid, is_dead=self._is_dead, on_death=self._died)
 
     @property
     def returncode(self) -> int | None:
         """As in `subprocess`; None while it runs."""
-        code: int | None = self._process.returncode
+        code: int | None = self._spawned.process.returncode
         return code
 
     @property
@@ -92,19 +88,8 @@ class Child:
         self.was_killed = True
         self._signal_group(signal.SIGKILL)
 
-    def _watch(self) -> None:
-        """Learn of the death from the process itself: pipes stay open when a grandchild has inherited them."""
-        if hasattr(os, "pidfd_open"):
-            self._pidfd = os.pidfd_open(self.pid)
-            self._loop.add_reader(self._pidfd, self._died)
-        else:  # not Linux
-            self._poll_death()
-
-    def _poll_death(self) -> None:
-        if self._process.poll() is not None:
-            self._died()
-        elif not self._exited.is_set():
-            self._loop.call_later(_POLL_SECONDS, self._poll_death)
+    def _is_dead(self) -> bool:
+        return self._spawned.process.poll() is not None
 
     def _died(self) -> None:
         if self._exited.is_set():
@@ -115,7 +100,7 @@ class Child:
             self._stderr.drain()
         except Exception:
             logger.exception("last output not handled", extra={"pid": self.pid})
-        self._process.poll()
+        self._spawned.process.poll()
         self._exited.set()
         logger.info(
             "child exited",
@@ -125,13 +110,16 @@ class Child:
                 "lived_seconds": round(self._loop.time() - self._started_at, 3),
             },
         )
-        self._on_gone(self.returncode)
+        self._tell_gone(self.returncode)
+
+    def _tell_gone(self, returncode: int | None) -> None:
+        try:
+            self._on_gone(returncode)
+        except Exception:
+            logger.exception("news of a child not taken", extra={"pid": self.pid})
 
     def _unwatch(self) -> None:
-        if self._pidfd >= 0:
-            self._loop.remove_reader(self._pidfd)
-            os.close(self._pidfd)
-            self._pidfd = -1
+        self._death.close()
         if self._closed_timer is not None:
             self._closed_timer.cancel()
 
@@ -143,34 +131,53 @@ class Child:
         if not self._exited.is_set():
             logger.warning("child closed a pipe and lives on", extra={"pid": self.pid})
             self.link.drain()
-            self._on_gone(None)
+            self._tell_gone(None)
 
     async def _end(self) -> None:
-        """Climb the ladder until the child and its whole process group are gone. Bounded; never raises."""
-        steps = ladder(
-            stdin_grace_seconds=self._spec.stdin_grace_seconds,
-            term_grace_seconds=self._spec.term_grace_seconds,
-        )
-        seen = descendants(self.pid)  # while their ancestry is unbroken
-        self.link.resume()  # a child blocked on a full stdout could not even see its stdin close
-        for step in steps:
-            if self._exited.is_set() and not self._group_lives():
-                break
-            if await self._try(step):
-                logger.debug("x child ended", extra={"pid": self.pid, "by": step.name})
-                break
-        else:
-            logger.error("child can't be ended", extra={"pid": self.pid})
+        """Climb the ladder until the child and all that it has started are gone. Bounded.
+
+        A fault on the way is logged, and everything killed.
+
+        Raises:
+            CancelledError: If the event loop is torn down around us, against which nothing shields. Everything has
+                been killed.
+        """
         try:
-            strays = still_alive(seen) | await self._finder.find(self._marker)
+            self._seen = await self._descendants()  # while their ancestry is unbroken
+            await self._climb()
+            strays = still_alive(self._seen) | await self._finder.find(self._spawned.marker)
             if strays and await end_strays(strays, term_grace_seconds=self._spec.term_grace_seconds):
                 self.was_killed = True
-        except Exception:  # out of threads or descriptors, say: the rest of the end must not be left out
-            logger.exception("strays not looked for", extra={"pid": self.pid})
+        except Exception:
+            logger.exception("child not ended in peace", extra={"pid": self.pid})
+            self._end_at_once()
+        except BaseException:
+            self._end_at_once()
+            raise
         finally:
             self._unwatch()
             self.link.close()
             self._stderr.close()
+
+    async def _descendants(self) -> set[Stat]:
+        try:
+            return await self._finder.descendants(self.pid)
+        except (OSError, RuntimeError):  # out of threads or descriptors: they are still known by the marker
+            logger.exception("descendants not looked for", extra={"pid": self.pid})
+            return set()
+
+    async def _climb(self) -> None:
+        steps = ladder(
+            stdin_grace_seconds=self._spec.stdin_grace_seconds,
+            term_grace_seconds=self._spec.term_grace_seconds,
+        )
+        self.link.resume()  # a child blocked on a full stdout could not even see its stdin close
+        for step in steps:
+            if (self._exited.is_set() and not await self._group_lives()) or await self._try(step):
+                logger.debug("x child ended", extra={"pid": self.pid, "by": step.name})
+                self._is_group_gone = True
+                return
+        logger.error("child can't be ended", extra={"pid": self.pid})
 
     async def _try(self, step: Step) -> bool:
         if step.signal is None:
@@ -183,24 +190,41 @@ class Child:
         with anyio.move_on_after(step.wait_seconds):
             await self._exited.wait()
             # Its stdin is nothing to the rest of the group: those that are left get the signals at once.
-            while self._group_lives() and step.signal is not None:  # noqa: ASYNC110 (a group has no event)
-                await anyio.sleep(_POLL_SECONDS)
-        return self._exited.is_set() and not self._group_lives()
+            pause = _POLL_SECONDS
+            while step.signal is not None and await self._group_lives():
+                await anyio.sleep(pause)
+                pause = min(2 * pause, _MOST_POLL_SECONDS)
+        return self._exited.is_set() and not await self._group_lives()
+
+    def _end_at_once(self) -> None:
+        """SIGKILL everything. Blocks the loop for milliseconds: there may be nobody left to come back to."""
+        if not self._is_group_gone:
+            self.kill()
+            self._spawned.reap()
+        if kill_strays(still_alive(self._seen), self._spawned.marker):
+            self.was_killed = True
+        if self.returncode is not None:
+            self._died()
 
     def _signal_group(self, signum: int) -> None:
         # On the pid: it is the group's id, too, and stays reserved as long as the group has a member.
+        if self._is_group_gone:
+            return
         try:
             os.killpg(self.pid, signum)
         except (ProcessLookupError, PermissionError):
             return
 
-    def _group_lives(self) -> bool:
+    async def _group_lives(self) -> bool:
         try:
             os.killpg(self.pid, 0)
         except (ProcessLookupError, PermissionError):
             return False
         # It has a member; one that is a zombie waits for a parent that may not be in a hurry.
-        return group_lives(self.pid) is not False
+        try:
+            return await self._finder.group_lives(self.pid)
+        except (OSError, RuntimeError):  # out of threads or descriptors
+            return True
 
 
 @asynccontextmanager
@@ -227,66 +251,24 @@ async def open_child(
     Raises:
         ChildStartFailed: If it can't be started.
     """
-    # In a thread: exec of a program on a slow disk must not stop the loop. Not abandoned when cancelled, so that a
-    # process that was started always has an owner.
+    spawned = await spawn(spec)
     try:
-        process, pipes = await anyio.to_thread.run_sync(partial(_spawn, spec))
-    except (OSError, ValueError, RuntimeError) as exc:  # the last: no thread can be started
-        logger.warning("child not started", extra={"error": f"{type(exc).__name__}: {exc}"})
-        raise ChildStartFailed from exc
-    try:
-        child = Child(spec, process, pipes, on_lines=on_lines, on_gone=on_gone, finder=finder or StrayFinder())
-    except OSError as exc:  # no descriptor left to watch it by
-        process.kill()
-        process.wait()
-        logger.warning("child not watched", extra={"pid": process.pid, "error": f"{type(exc).__name__}: {exc}"})
+        child = Child(spec, spawned, on_lines=on_lines, on_gone=on_gone, finder=finder or StrayFinder())
+    except BaseException as exc:
+        spawned.kill()
+        if not isinstance(exc, OSError):
+            raise
+        # The kernel watches no more descriptors for us.
+        logger.warning("child not watched", extra={"error": f"{type(exc).__name__}: {exc}"})
         raise ChildStartFailed from exc
     watch = watch or NoWatch()
-    watch.started(child.pid)
-    logger.info("child started", extra={"pid": child.pid})
     try:
+        watch.started(child.pid)
+        logger.info("child started", extra={"pid": child.pid})
         yield child
     finally:
-        with anyio.CancelScope(shield=True):
-            await child._end()
-        watch.ended(child.pid)
-
-
-@dataclass(frozen=True, slots=True)
-class _Pipes:
-    """Our ends of a child's pipes, and how to know it again."""
-
-    stdin: int
-    stdout: int
-    stderr: int
-    marker: bytes
-    """Its own entry in the environment."""
-
-
-def _spawn(spec: ChildSpec) -> tuple["subprocess.Popen[bytes]", _Pipes]:
-    """Start the process; closes every descriptor that is not handed out."""
-    opened: list[int] = []
-    # The bridge's marker, and after it what tells this child from the others.
-    marker = f"{spec.env.get(MARKER, '')}.{secrets.token_hex(8)}"
-    try:
-        for _ in range(3):
-            opened += os.pipe()
-        stdin_read, stdin_write, stdout_read, stdout_write, stderr_read, stderr_write = opened
-        process = subprocess.Popen(
-            spec.argv,
-            stdin=stdin_read,
-            stdout=stdout_write,
-            stderr=stderr_write,
-            cwd=spec.cwd,
-            env={**spec.env, MARKER: marker},
-            start_new_session=True,
-        )
-    except BaseException:
-        for fd in opened:
-            os.close(fd)
-        raise
-    for fd in (stdin_read, stdout_write, stderr_write):
-        os.close(fd)
-    for fd in (stdin_write, stdout_read):
-        widen(fd)
-    return process, _Pipes(stdin_write, stdout_read, stderr_read, f"{MARKER}={marker}".encode())
+        try:
+            with anyio.CancelScope(shield=True):
+                await child._end()
+        finally:
+            watch.ended(child.pid)

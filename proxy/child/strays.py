@@ -4,7 +4,6 @@ A process that calls setsid, as daemons and browsers do, is not reached by a sig
 marker in its environment, wherever it went, or by its ancestry as long as that is unbroken.
 """
 
-import asyncio
 import logging
 import os
 import signal
@@ -12,9 +11,10 @@ from collections.abc import Collection, Iterable
 from contextlib import suppress
 
 import anyio
-import anyio.to_thread
 
-from proxy.child.procfs import carriers, is_zombie
+from proxy.child.death import open_pidfd
+from proxy.child.looks import SharedLook
+from proxy.child.procfs import Stat, carriers, families, is_zombie, living_groups
 
 logger = logging.getLogger(__name__)
 
@@ -23,32 +23,24 @@ _KILL_WAIT_SECONDS = 2.0
 
 
 class StrayFinder:
-    """Looks for the carriers of markers. However many ask at once, one look at the process table answers all."""
+    """Looks for what is left of children. However many ask at once, one look at the process table answers all."""
 
     def __init__(self) -> None:
-        self._asked: dict[bytes, list[asyncio.Future[set[int]]]] = {}
-        self._is_looking = False
+        self._carriers: SharedLook[bytes, set[int]] = SharedLook(carriers, set)
+        self._groups: SharedLook[int, bool] = SharedLook(living_groups, lambda: True)
+        self._families: SharedLook[int, set[Stat]] = SharedLook(families, set)
 
     async def find(self, marker: bytes) -> set[int]:
-        """The living processes whose environment has this `NAME=VALUE` entry. Waits for a look that begins later."""
-        future: asyncio.Future[set[int]] = asyncio.get_running_loop().create_future()
-        self._asked.setdefault(marker, []).append(future)
-        while not future.done():
-            if self._is_looking:
-                await asyncio.wait([future], timeout=_POLL_SECONDS)
-                continue
-            self._is_looking = True
-            asked, self._asked = self._asked, {}
-            found: dict[bytes, set[int]] = {}
-            try:
-                found = await anyio.to_thread.run_sync(carriers, tuple(asked))
-            finally:
-                self._is_looking = False
-                for each, futures in asked.items():
-                    for waiting in futures:
-                        if not waiting.done():
-                            waiting.set_result(found.get(each, set()))
-        return future.result()
+        """The living processes whose environment has this `NAME=VALUE` entry. Waits for a look, raises as one."""
+        return await self._carriers.ask(marker)
+
+    async def group_lives(self, group: int) -> bool:
+        """Whether a process group has a living member, or that can't be known. Waits for a look, raises as one."""
+        return await self._groups.ask(group)
+
+    async def descendants(self, pid: int) -> set[Stat]:
+        """The descendants of a process as of now. Waits for a look, raises as one."""
+        return await self._families.ask(pid)
 
 
 async def end_strays(pids: Collection[int], *, term_grace_seconds: float) -> int:
@@ -73,8 +65,17 @@ async def end_strays(pids: Collection[int], *, term_grace_seconds: float) -> int
             handle.close()
 
 
+def kill_strays(seen: Collection[int], marker: bytes) -> int:
+    """SIGKILL these processes and all that carry the marker, at once; returns how many. Blocks for a look."""
+    pids = {*seen, *carriers([marker]).get(marker, set())}
+    for pid in pids:
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)
+    return len(pids)
+
+
 class _Handle:
-    """One process, by something that is not used again."""
+    """One process, by something that is not used again where there is such a thing."""
 
     def __init__(self, pid: int, fd: int) -> None:
         self.pid = pid
@@ -83,40 +84,43 @@ class _Handle:
     @classmethod
     def open(cls, pid: int) -> "_Handle | None":
         """None if it is gone."""
-        if not hasattr(os, "pidfd_open"):
-            return cls(pid, -1)
         try:
-            return cls(pid, os.pidfd_open(pid))
+            return cls(pid, open_pidfd(pid))
         except ProcessLookupError:
             return None
-        except OSError:  # no descriptor left, or not allowed here
-            return cls(pid, -1)
 
     def send(self, signum: signal.Signals) -> None:
         """Send it a signal; nothing happens if it is gone."""
         with suppress(ProcessLookupError, PermissionError):
-            if self._fd >= 0:
-                signal.pidfd_send_signal(self._fd, signum)
-            else:
-                os.kill(self.pid, signum)
+            self._send(signum)
 
     def is_alive(self) -> bool:
         """Whether it still runs."""
         try:
-            if self._fd >= 0:
-                signal.pidfd_send_signal(self._fd, 0)
-            else:
-                os.kill(self.pid, 0)
+            self._send(0)
         except ProcessLookupError:
             return False
         except PermissionError:
             return True
         return not is_zombie(self.pid)
 
+    def _send(self, signum: int) -> None:
+        if self._fd >= 0:
+            try:
+                signal.pidfd_send_signal(self._fd, signum)
+            except ProcessLookupError:
+                raise
+            except OSError:  # a sandbox that lets us open it and not use it
+                self.close()
+            else:
+                return
+        os.kill(self.pid, signum)
+
     def close(self) -> None:
         """Let go of it."""
         if self._fd >= 0:
             os.close(self._fd)
+            self._fd = -1
 
 
 def _signal(handles: Iterable[_Handle], signum: signal.Signals) -> None:

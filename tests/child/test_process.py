@@ -1,13 +1,22 @@
 """How a child starts, dies and is ended; each with a real process."""
 
+import asyncio
+import errno
+import itertools
 import os
 import signal
 import sys
+import threading
+from collections.abc import Callable
 
 import anyio
+import anyio.to_thread
 import pytest
 
+from proxy.child.death import has_pidfds
 from proxy.child.process import open_child
+from proxy.child.procfs import children
+from proxy.child.spawn import Spawned
 from proxy.child.spec import ChildSpec
 from proxy.errors import ChildStartFailed
 from tests.support.children import ECHO, Heard, is_alive, running_child, spec
@@ -129,21 +138,33 @@ async def test_a_cancelled_owner_still_ends_its_child() -> None:
     assert not is_alive(pid)
 
 
+async def test_a_cancelled_owner_gives_its_child_the_time_of_the_ladder() -> None:
+    source = "import sys, time\nprint('ready', flush=True)\nsys.stdin.read()\ntime.sleep(0.2)\n"
+    with anyio.CancelScope() as scope:
+        async with running_child(source) as (child, heard):
+            await heard.until(lines=1)
+            scope.cancel()
+            await anyio.sleep_forever()
+
+    assert child.returncode == 0
+    assert not child.was_killed
+
+
 async def test_a_start_that_is_cancelled_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """The await that holds a process nobody has seen yet: the spawn in its thread."""
-    import proxy.child.process as module
+    import proxy.child.spawn as module
 
     started: list[int] = []
-    spawn = module._spawn
+    start = module._start
     scope = anyio.CancelScope()
 
     def spawn_while_cancelled(child_spec: ChildSpec) -> object:
-        process, pipes = spawn(child_spec)
-        started.append(process.pid)
+        spawned = start(child_spec)
+        started.append(spawned.process.pid)
         anyio.from_thread.run_sync(scope.cancel)
-        return process, pipes
+        return spawned
 
-    monkeypatch.setattr(module, "_spawn", spawn_while_cancelled)
+    monkeypatch.setattr(module, "_start", spawn_while_cancelled)
     before = open_fds()
     with scope:
         async with running_child(ECHO):
@@ -152,6 +173,113 @@ async def test_a_start_that_is_cancelled_leaves_no_process(monkeypatch: pytest.M
     assert started
     assert not is_alive(started[0])
     assert open_fds() <= before + 4  # the loop's own, opened once for the thread
+
+
+@pytest.mark.parametrize("is_started", [False, True])
+async def test_a_start_that_an_asyncio_task_gives_up_leaves_no_process(
+    is_started: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing shields from `Task.cancel`: the thread goes on, and what it starts, or has just started, has no owner."""
+    import proxy.child.spawn as module
+
+    started: list[Spawned] = []
+    is_starting, may_start, has_started = threading.Event(), threading.Event(), threading.Event()
+    start, begin = module._start, module._Handover.begin
+
+    def start_later(child_spec: ChildSpec) -> Spawned:
+        is_starting.set()
+        assert may_start.wait(10)
+        started.append(start(child_spec))
+        return started[0]
+
+    def begin_and_tell(handover: module._Handover) -> None:
+        begin(handover)
+        has_started.set()
+
+    monkeypatch.setattr(module, "_start", start_later)
+    monkeypatch.setattr(module._Handover, "begin", begin_and_tell)
+    before = open_fds()
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(module.spawn(spec(ECHO)))
+        assert await anyio.to_thread.run_sync(is_starting.wait, 10)
+        if is_started:
+            may_start.set()
+            assert has_started.wait(10)  # on the loop: the news of it can't come before the cancellation
+        task.cancel()
+        await asyncio.wait([task])
+        may_start.set()
+    assert await anyio.to_thread.run_sync(has_started.wait, 10)
+
+    assert task.cancelled()
+    assert not is_alive(started[0].process.pid)
+    assert open_fds() <= before + 4  # the loop's own, opened once for the thread
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.ENOSYS, errno.EMFILE])
+async def test_where_pidfds_are_refused_a_death_is_noticed_all_the_same(
+    number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sandboxes refuse them (gVisor, seccomp profiles), and descriptors run out."""
+
+    def refuse(_: int) -> int:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "pidfd_open", refuse)
+    async with running_child("import sys\nprint('last words')\nsys.exit(3)\n") as (child, heard):
+        await heard.until(gone=1)
+
+        assert (heard.lines, heard.gone) == ([b"last words"], [3])
+    async with running_child(ECHO) as (child, heard):
+        pass
+
+    assert (child.returncode, child.was_killed) == (0, False)
+    assert not has_pidfds()
+
+
+@pytest.mark.parametrize(("nth", "starts"), [(1, False), (2, False), (3, True)])
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "no space"), RuntimeError("a bug")])
+async def test_a_child_that_can_not_be_watched_is_not_left_behind(
+    nth: int, starts: bool, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """stderr, stdout, pidfd: the kernel may refuse to watch any of them; only the last has a substitute."""
+    await anyio.to_thread.run_sync(open_fds)  # what the event loop opens once, it has opened now
+    loop = asyncio.get_running_loop()
+    add_reader, calls = loop.add_reader, itertools.count(1)
+
+    def refuse_one(fd: int, callback: Callable[..., object], *args: object) -> None:
+        if next(calls) == nth:
+            raise error
+        add_reader(fd, callback, *args)
+
+    before = open_fds()
+    monkeypatch.setattr(loop, "add_reader", refuse_one)
+    if starts and isinstance(error, OSError):
+        async with running_child("") as (_, heard):
+            await heard.until(gone=1)
+    else:
+        with pytest.raises((ChildStartFailed, RuntimeError)):
+            async with running_child(ECHO):
+                raise AssertionError("it started")
+
+    assert open_fds() == before
+    assert children(os.getpid()) == set()
+
+
+async def test_a_child_whose_beginning_can_not_be_told_is_ended() -> None:
+    class Deaf:
+        def started(self, pid: int) -> None:
+            raise OSError(errno.EIO, "no guardian")
+
+        def ended(self, pid: int) -> None:
+            self.gone = pid
+
+    deaf, heard = Deaf(), Heard()
+    with pytest.raises(OSError, match="no guardian"):
+        async with open_child(spec(ECHO), on_lines=heard.on_lines, on_gone=heard.on_gone, watch=deaf):
+            raise AssertionError("it started")
+
+    assert heard.gone == [0]
+    assert not is_alive(deaf.gone)
 
 
 async def test_a_program_that_does_not_exist_is_a_failed_start() -> None:

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from proxy.child.procfs import Stat, group_lives, parse_stat
+from proxy.child.procfs import Stat, living_groups, parse_stat
 
 
 @pytest.mark.parametrize(
@@ -30,10 +30,10 @@ def test_a_group_lives_until_its_last_member_is_dead_reaped_or_not() -> None:
     process = subprocess.Popen(
         [sys.executable, "-I", "-S", "-c", "input()"], stdin=subprocess.PIPE, start_new_session=True
     )
-    assert group_lives(process.pid)
+    assert living_groups([process.pid, os.getpgrp()]) == {process.pid: True, os.getpgrp(): True}
     assert process.stdin is not None
     process.stdin.close()
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # dead, and not reaped
 
-    assert group_lives(process.pid) is False
+    assert living_groups([process.pid]) == {process.pid: False}
     process.wait()

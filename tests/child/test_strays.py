@@ -1,5 +1,6 @@
 """Descendants that have left their process group, and orphans."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -127,6 +128,19 @@ def stubborn() -> "subprocess.Popen[bytes]":
 
 async def test_a_stray_that_ignores_sigterm_is_killed() -> None:
     process = stubborn()
+
+    assert await end_strays([process.pid], term_grace_seconds=0.1) == 1
+
+    assert process.wait() == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("refused", ["pidfd_open", "pidfd_send_signal"])
+async def test_a_stray_is_ended_where_pidfds_are_refused(refused: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: int) -> int:
+        raise PermissionError(errno.EPERM, "sandbox")
+
+    process = stubborn()
+    monkeypatch.setattr(os if refused == "pidfd_open" else signal, refused, refuse)
 
     assert await end_strays([process.pid], term_grace_seconds=0.1) == 1
 
