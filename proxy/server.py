@@ -39,6 +39,9 @@ REAP_SECONDS = 1.0
 """How often the dead among adopted processes are looked for."""
 BACKLOG = 2048
 TCP_PROBE_SECONDS = 15
+UNSENT_BYTES = 128 * 1024
+"""What the kernel keeps of a response beyond what is on its way. Left alone it keeps up to 4 MB: memory, and so coarse
+a view of the client that one which reads 40 KB a second would seem not to read for half a minute."""
 
 
 def serve(settings: Settings) -> int:
@@ -59,9 +62,10 @@ def serve(settings: Settings) -> int:
 
 
 def listen(host: str, port: int, *, dead_peer_seconds: float) -> socket.socket:
-    """A listening socket whose accepted connections notice a peer that is gone.
+    """A listening socket whose accepted connections notice a peer that is gone, and one that is slow.
 
-    Keep-alive finds one that is silent, TCP_USER_TIMEOUT one that takes nothing; accepted sockets inherit both.
+    Keep-alive finds one that is silent, TCP_USER_TIMEOUT one that takes nothing; accepted sockets inherit both, and the
+    bound on what waits in the kernel.
 
     Raises:
         OSError: If the address can't be had.
@@ -77,6 +81,7 @@ def listen(host: str, port: int, *, dead_peer_seconds: float) -> socket.socket:
             ("TCP_KEEPINTVL", TCP_PROBE_SECONDS),
             ("TCP_KEEPCNT", probes),
             ("TCP_USER_TIMEOUT", int(dead_peer_seconds * 1000)),
+            ("TCP_NOTSENT_LOWAT", UNSENT_BYTES),
         ):
             if hasattr(socket, name):
                 listener.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)

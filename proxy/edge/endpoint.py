@@ -22,7 +22,7 @@ from proxy.edge.requests import (
     read_body,
     read_headers,
 )
-from proxy.edge.sse import OPENING, as_bytes, priming, send_stream
+from proxy.edge.sse import OPENING, SlowReader, as_bytes, priming, send_stream
 from proxy.errors import (
     AlreadyInitialized,
     BatchRefused,
@@ -333,6 +333,9 @@ class McpEndpoint:
                 shutdown=self._shutdown,
                 close_after_seconds=self._limits.close_stream_after_seconds if may_close else None,
             )
+        except SlowReader:
+            session.exchange.streams.cut(stream)
+            is_complete = True  # as far as it will be
         finally:
             if not is_complete and stream.connection == connection:  # else its client is back on another response
                 session.exchange.disconnected(stream)

@@ -15,8 +15,10 @@ from proxy.protocol.replay import event_id
 from proxy.sessions.stream import SEEN_ELSEWHERE, Ask, Item, Stream
 
 HEADERS = {"cache-control": "no-cache, no-transform"}
-WRITE_BYTES = 256 * 1024
-"""What is written in one piece, one larger message aside: a slow reader does not take so much in its time."""
+WRITE_BYTES = 64 * 1024
+"""What is written in one piece. A reader has its time for each anew, so it is cut only if it takes next to nothing."""
+PING = b": ping\r\n\r\n"
+"""Sent when there is nothing to say. Never in the middle of an event, as a timer beside the stream would."""
 OPENING = b": open\r\n\r\n"
 """Sent at once on a stream that may stay silent, so that every proxy on the way passes the response on."""
 
@@ -55,19 +57,39 @@ def priming(stream: int, *, retry_seconds: float) -> bytes:
     return b"id: %b\r\nretry: %d\r\ndata: \r\n\r\n" % (event_id(stream, 0), round(retry_seconds * 1000))
 
 
-async def _events(stream: Stream, connection: int, opening: bytes, close_at: float | None) -> AsyncIterator[bytes]:
+def _pieces(data: bytes) -> Iterable[bytes]:
+    """What is written one after the other; ordinary events, all in one piece."""
+    if len(data) <= 2 * WRITE_BYTES:
+        return (data,)
+    return (data[start : start + WRITE_BYTES] for start in range(0, len(data), WRITE_BYTES))
+
+
+class SlowReader(Exception):
+    """The client took nothing of what was written for `send_timeout_seconds`."""
+
+
+async def _events(
+    stream: Stream, connection: int, opening: bytes, close_at: float, ping_seconds: float
+) -> AsyncIterator[bytes]:
     if opening:
         yield opening
     while stream.connection == connection:  # asked before the wait, too: it would take the other's place
-        with anyio.CancelScope(deadline=math.inf if close_at is None else close_at) as scope:
+        ping_at = anyio.current_time() + ping_seconds
+        with anyio.CancelScope(deadline=min(close_at, ping_at)) as scope:
             await stream.wait()
         if stream.connection != connection:
             return  # the client is back on another response, which has the stream now
         first, items = stream.take(WRITE_BYTES)
         if items:
-            yield as_events(stream.number, first, items)
-        elif stream.has_ended or not stream.is_live or scope.cancelled_caught:
+            for piece in _pieces(as_events(stream.number, first, items)):
+                yield piece
+                stream.pieces_taken += 1
+                if stream.connection != connection:
+                    return
+        elif stream.has_ended or not stream.is_live or (scope.cancelled_caught and close_at <= ping_at):
             return
+        elif scope.cancelled_caught:
+            yield PING
 
 
 async def send_stream(
@@ -86,6 +108,9 @@ async def send_stream(
     """Answer the HTTP request with a stream; waits until the stream has ended or the client is gone.
 
     Returns whether the stream is done with: everything was sent, or another response has taken it over.
+
+    Raises:
+        SlowReader: If the client does not read.
     """
     from sse_starlette import EventSourceResponse
     from sse_starlette.sse import SendTimeoutError
@@ -101,19 +126,20 @@ async def send_stream(
             raise SendTimeoutError
 
     connection = stream.connection
-    close_at = None if close_after_seconds is None else anyio.current_time() + close_after_seconds
+    close_at = math.inf if close_after_seconds is None else anyio.current_time() + close_after_seconds
     response = EventSourceResponse(
-        _events(stream, connection, opening, close_at),
+        _events(stream, connection, opening, close_at, ping_seconds),
         headers=HEADERS,
-        ping=ping_seconds,
+        ping=0,
         send_timeout=send_timeout_seconds,
         shutdown_event=shutdown,
         shutdown_grace_period=shutdown_grace_seconds,
     )
     try:
         await response(scope, receive, send_in_time)
-    except SendTimeoutError:
-        return stream.connection != connection
+    except SendTimeoutError as exc:
+        if stream.connection == connection:
+            raise SlowReader from exc
     if stream.connection != connection:
         return True
     return stream.has_ended and stream.is_live and not stream.items

@@ -75,6 +75,7 @@ class Stream:
         "items",
         "number",
         "open_calls",
+        "pieces_taken",
         "size_bytes",
         "was_cut",
     )
@@ -100,6 +101,8 @@ class Stream:
         """Whether nothing more will be put."""
         self.ended_at = 0.0
         """When, as far as its owner has noticed."""
+        self.pieces_taken = 0
+        """Grows with every piece of a message that the client has taken: one that is slow, but reads."""
         self.was_cut = False
         """Whether we ended the response because its client did not read."""
         self.call_ids = call_ids

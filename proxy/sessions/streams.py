@@ -75,7 +75,7 @@ class Streams:
         self._swept_at = 0.0
         self._paused_for: Stream | None = None
         self._paused_at = 0.0
-        self._paused_size = 0
+        self._pieces_taken = 0
 
     def attach(self, link: Link) -> None:
         """Connect the child whose output the streams carry."""
@@ -216,8 +216,8 @@ class Streams:
     def check(self, now: float) -> None:
         """Wait for a slow reader only for so long; keep what was sent only for so long."""
         slow = self._paused_for
-        if slow is not None and slow.size_bytes < self._paused_size:
-            self._paused_at, self._paused_size = now, slow.size_bytes  # slow, but it reads
+        if slow is not None and slow.pieces_taken != self._pieces_taken:
+            self._paused_at, self._pieces_taken = now, slow.pieces_taken  # slow, but it reads
         if slow is not None and now - self._paused_at > self._limits.slow_reader_timeout_seconds:
             self.cut(slow)
         if now - self._swept_at >= SWEEP_SECONDS:
@@ -234,7 +234,9 @@ class Streams:
                 self._forget(stream)
 
     def cut(self, stream: Stream) -> None:
-        """End the stream of a client that does not read."""
+        """End the stream of a client that does not read. Once: the write that it does not take is noticed, too."""
+        if stream.was_cut:
+            return
         self._counts.add("cut.slow_reader")
         stream.was_cut = True
         logger.warning("stream of a slow reader ended", extra={"session": self._tag, "bytes": stream.size_bytes})
@@ -256,7 +258,7 @@ class Streams:
         if others or self._link.pending_bytes or self._paused_for not in (None, stream):
             self.cut(stream)
         elif self._paused_for is None:
-            self._paused_for, self._paused_at, self._paused_size = stream, self._clock(), stream.size_bytes
+            self._paused_for, self._paused_at, self._pieces_taken = stream, self._clock(), stream.pieces_taken
             self._link.pause()
 
     def _emptied(self, stream: Stream) -> None:

@@ -1,10 +1,12 @@
 """How a stream becomes events, and who has it when its client comes back."""
 
+import math
+
 import anyio
 import pytest
 from msgspec import Raw
 
-from proxy.edge.sse import _events, as_events, priming
+from proxy.edge.sse import PING, WRITE_BYTES, _events, as_events, priming
 from proxy.errors import CallCancelled
 from proxy.sessions.stream import SEEN_ELSEWHERE, Ask, Failure, Item, Stream
 
@@ -40,11 +42,11 @@ def test_a_priming_event_has_an_id_and_no_data() -> None:
 async def test_a_response_that_was_replaced_gives_the_stream_up_wherever_it_is() -> None:
     """It may be waiting, or in the middle of a write; the new one must be woken all the same."""
     carried = stream()
-    old = _events(carried, carried.connection, b"", None)
+    old = _events(carried, carried.connection, b"", math.inf, math.inf)
     carried.put(b"1")
     assert await anext(old) == as_events(7, 1, [b"1"])  # it is now in the middle of a write
     carried.reconnect([])
-    new = _events(carried, carried.connection, b"", None)
+    new = _events(carried, carried.connection, b"", math.inf, math.inf)
 
     async with anyio.create_task_group() as tasks:
         got: list[bytes] = []
@@ -66,7 +68,7 @@ async def test_a_response_that_was_replaced_gives_the_stream_up_wherever_it_is()
 
 async def test_a_response_that_waits_is_replaced_at_once() -> None:
     carried = stream()
-    old = _events(carried, carried.connection, b"", None)
+    old = _events(carried, carried.connection, b"", math.inf, math.inf)
 
     async with anyio.create_task_group() as tasks:
 
@@ -80,7 +82,49 @@ async def test_a_response_that_waits_is_replaced_at_once() -> None:
 
 
 async def test_a_response_ends_when_it_has_had_its_time() -> None:
-    events = _events(stream(), 0, b"hello", anyio.current_time() + 0.01)
+    events = _events(stream(), 0, b"hello", anyio.current_time() + 0.01, math.inf)
 
     with anyio.fail_after(5):
         assert [chunk async for chunk in events] == [b"hello"]
+
+
+async def test_a_response_with_nothing_to_say_says_so_between_events() -> None:
+    """A comment, for the idle time-outs on the way; in the middle of an event it would end up in somebody's data."""
+    carried = stream()
+    events = _events(carried, carried.connection, b"", math.inf, 0.01)
+
+    with anyio.fail_after(5):
+        assert [await anext(events), await anext(events)] == [PING, PING]
+        carried.put(b"1")
+        assert await anext(events) == as_events(7, 1, [b"1"])
+        assert await anext(events) == PING
+
+
+async def test_a_large_message_is_written_in_pieces_and_each_is_counted_once_it_is_taken() -> None:
+    """A reader has its time for each piece."""
+    carried = stream()
+    message = b"x" * (3 * WRITE_BYTES)
+    carried.put(message)
+    carried.put_answer(b"2")
+    events = _events(carried, carried.connection, b"", math.inf, math.inf)
+
+    taken = []
+    pieces = []
+    async for piece in events:
+        taken.append(carried.pieces_taken)
+        pieces.append(piece)
+
+    assert b"".join(pieces) == as_events(7, 1, [message, b"2"])
+    assert max(map(len, pieces)) == WRITE_BYTES
+    assert taken == list(range(len(pieces)))
+
+
+async def test_a_response_that_was_replaced_does_not_write_a_large_message_to_its_end() -> None:
+    carried = stream()
+    carried.put(b"x" * (3 * WRITE_BYTES))
+    old = _events(carried, carried.connection, b"", math.inf, math.inf)
+
+    await anext(old)
+    carried.reconnect([])
+
+    assert [piece async for piece in old] == []

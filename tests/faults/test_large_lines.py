@@ -39,9 +39,9 @@ async def test_64_mib_of_noise_on_one_line_cost_linear_time_and_bounded_memory(d
         before = await bad_lines(client)
         costs = []
         for size in (LARGE // 8, LARGE):
-            line = {"latin1": noise, "times": size // len(noise), "last": "\n" + ANSWER}
+            line = call("x", "write", latin1=noise, times=size // len(noise), last="\n" + ANSWER)
             with cost_to(daemon.pid) as cost:
-                assert (await client.answer(call("x", "write", **line)))["result"] == {"ok": 1}
+                assert (await client.answer(line))["result"] == {"ok": 1}
             costs.append(cost)
 
         assert await bad_lines(client) - before == 2
