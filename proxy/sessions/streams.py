@@ -102,7 +102,8 @@ class Streams:
         stream.begin(self._numbers.mint())
         self._numbered[stream.number] = stream
         while len(self._numbered) > MAX_NUMBERED:
-            self._forget(next(iter(self._numbered.values())))
+            # The oldest that has ended, else the oldest without a client; one in use only if there is no other.
+            self._forget(min(self._numbered.values(), key=lambda each: (not each.has_ended, each.is_live)))
 
     def listen(self) -> Stream:
         """A stream for a GET.

@@ -720,7 +720,7 @@ def progress(number: int, token: Any = 1) -> Json:
     }
 
 
-def streaming(pair: Pair, request_id: int = 1) -> Stream:
+def streaming(pair: Pair, request_id: int | str = 1) -> Stream:
     """A call whose response has begun as a stream."""
     stream = pair.call(request_id, params={"_meta": {"progressToken": request_id}})
     pair.exchange.streams.begin(stream)
@@ -904,6 +904,22 @@ def test_streams_are_forgotten_in_time_and_bounded_in_number(monkeypatch: pytest
 
     assert pair.exchange.resume(f"{numbers[3]}-0") is None
     assert (len(pair.exchange.streams._replay), pair.exchange.streams._numbered) == (0, {})
+
+
+def test_of_too_many_streams_those_are_forgotten_first_that_nobody_uses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GET that has been open for long is the oldest, and the one that its client comes back to."""
+    monkeypatch.setattr(streams_module, "MAX_NUMBERED", 3)
+    pair = Pair()
+    listen = pair.exchange.streams.listen()
+    left = streaming(pair, "left")
+    pair.exchange.disconnected(left)
+    ended = streaming(pair, "ended")
+    pair.child_answers(pair.last_sent["id"])
+
+    kept = [listen, left, ended]
+    for newer, forgotten in (("a", ended), ("b", left), ("c", listen)):
+        kept = [*(stream for stream in kept if stream is not forgotten), streaming(pair, newer)]
+        assert list(pair.exchange.streams._numbered.values()) == kept
 
 
 def test_what_comes_again_keeps_its_places_however_often_it_comes() -> None:
