@@ -34,6 +34,8 @@ CONTAINER_NAMES = {
 }
 """Names that images of MCP servers are commonly told by."""
 
+_CONTAINER_PREFIXES = ("SERVER", "SESSION", "MCP")
+
 NOT_FLAGS = frozenset({"argv"})
 LISTS = frozenset({"allowed_origin", "allowed_host", "pass_env"})
 SECRET = frozenset({"env"})
@@ -83,13 +85,21 @@ def load(cls: type[AnySettings], argv: Sequence[str], environ: Mapping[str, str]
 
 
 def unknown_variables(environ: Mapping[str, str]) -> list[tuple[str, str | None]]:
-    """`MCP_PROXY_*` variables that no setting claims, each with the name that was probably meant."""
+    """`MCP_PROXY_*` variables that no setting claims, each with the name that was probably meant.
+
+    Among the others there are those of everybody: one that is nearly a container name, which is not given, is one.
+    """
     known = {variable(name).removeprefix(PREFIX): variable(name) for name, _ in flag_fields()}
-    return [
-        (name, known.get(next(iter(get_close_matches(name.removeprefix(PREFIX), known, n=1)), "")))
-        for name in sorted(environ)
-        if name.startswith(PREFIX) and name.removeprefix(PREFIX) not in known and name != MARKER
-    ]
+    found: list[tuple[str, str | None]] = []
+    for name in sorted(environ):
+        if name.startswith(PREFIX):
+            word = name.removeprefix(PREFIX)
+            if word not in known and name != MARKER:
+                found.append((name, known.get(next(iter(get_close_matches(word, known, n=1)), ""))))
+        elif name.startswith(_CONTAINER_PREFIXES) and name not in CONTAINER_NAMES:
+            near = get_close_matches(name, CONTAINER_NAMES, n=1, cutoff=0.8)
+            found += [(name, meant) for meant in near if meant not in environ]
+    return found
 
 
 def allowed(field: str) -> str:

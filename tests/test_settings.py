@@ -327,6 +327,30 @@ def test_misspelt_variables_are_named_and_others_are_left_alone() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("SERVER_COMAND", "SERVER_COMMAND"),
+        ("SERVER_CMD", "SERVER_COMMAND"),
+        ("SERVERNAME", "SERVER_NAME"),
+        ("SESSION_TIMEOUTS", "SESSION_TIMEOUT"),
+        ("MCP_PROTOCOL_VERSIN", "MCP_PROTOCOL_VERSION"),
+        ("MCP_BINDHOST", "MCP_BIND_HOST"),
+        ("MCP_PROT", "MCP_PORT"),
+    ],
+)
+def test_misspelt_container_names_are_named_with_the_right_one(name: str, meant: str) -> None:
+    assert unknown_variables({name: "x"}) == [(name, meant)]
+    assert unknown_variables({name: "x", meant: "y"}) == []  # somebody else's
+
+
+@pytest.mark.parametrize(
+    "name", ["SERVER_SOFTWARE", "SESSION_MANAGER", "SERVER_PORT", "MCP_PORT_3000_TCP", "DB_SERVER_NAME", "PORT"]
+)
+def test_variables_of_others_are_left_alone(name: str) -> None:
+    assert unknown_variables({name: "x"}) == []
+
+
 def test_code_is_told_too() -> None:
     for wrong in ({"port": 99999}, {"prt": 1}, {"demo": False}, {"command": "x"}):
         with pytest.raises(ValidationError):
