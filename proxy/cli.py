@@ -49,7 +49,8 @@ GROUPS = {
         *("stdin_stall_timeout_seconds", "max_line_bytes"),
     ),
     "Requests and streams": (
-        *("max_body_bytes", "max_json_depth", "max_get_streams", "stream_backlog_bytes"),
+        *("max_body_bytes", "max_uploads_size_bytes", "upload_stall_timeout_seconds", "min_upload_rate_bytes"),
+        *("max_json_depth", "max_get_streams", "stream_backlog_bytes"),
         *("slow_reader_timeout_seconds", "close_stream_after_seconds", "reconnect_delay_seconds"),
         *("replay_events", "replay_size_bytes", "replay_age_seconds", "waiting_messages", "waiting_size_bytes"),
         *("ping_interval_seconds", "dead_peer_timeout_seconds"),

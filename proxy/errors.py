@@ -3,7 +3,7 @@
     ProxyError
     ├── ClientFault          the HTTP peer did something the protocol forbids
     │   ├── NotJson · NotJsonRpc · TooDeep · BatchRefused
-    │   ├── MethodNotAllowed · NotAcceptable · UnsupportedMediaType · BodyTooLarge
+    │   ├── MethodNotAllowed · NotAcceptable · UnsupportedMediaType · BodyTooLarge · BodyStalled
     │   ├── OriginRefused · HostRefused · VersionUnsupported
     │   ├── SessionMissing · SessionNotFound · AlreadyInitialized · DuplicateId
     │   └── CallCancelled
@@ -14,7 +14,7 @@
     ├── SessionEnded         nobody's: the session ended while a call was open
     ├── EventsGone           nobody's: what a client comes back for is kept no more
     └── CapacityReached      we are full, or going away
-        └── TooManySessions · TooManyCalls · TooManyStreams · StreamOverflow · Draining
+        └── TooManySessions · TooManyCalls · TooManyStreams · TooManyUploads · StreamOverflow · Draining
 
 The message of each is written for the client: it names the fault, never a path, an argv, a stack or
 the text of another exception. `proxy/edge/answers.py` has the one table that gives each a status and a code.
@@ -67,6 +67,10 @@ class UnsupportedMediaType(ClientFault):
 
 class BodyTooLarge(ClientFault):
     message = "Request body too large"
+
+
+class BodyStalled(ClientFault):
+    message = "Request Timeout: the body did not come in time"
 
 
 class OriginRefused(ClientFault):
@@ -151,6 +155,10 @@ class TooManyCalls(CapacityReached):
 
 class TooManyStreams(CapacityReached):
     message = "Too many open streams in this session; try again later"
+
+
+class TooManyUploads(CapacityReached):
+    message = "Too many request bodies are being received; try again later"
 
 
 class StreamOverflow(CapacityReached):

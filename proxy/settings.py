@@ -156,6 +156,16 @@ class Settings(BaseSettings):
     max_body_bytes: Annotated[Bytes, Field(ge=1024, le=1 << 30)] = 16 * MIB
     """Largest body of a request."""
 
+    max_uploads_size_bytes: Annotated[Bytes, Field(ge=1024, le=1 << 40)] = 128 * MIB
+    """Size of the bodies that are being received, in all; over it 503. Never less than one of the largest; what comes
+    in one piece does not count."""
+
+    upload_stall_timeout_seconds: Annotated[Seconds, Field(gt=0, le=3600)] = 30.0
+    """A body of which nothing comes for this long is given up with 408."""
+
+    min_upload_rate_bytes: Annotated[Bytes, Field(ge=1, le=MIB)] = 256
+    """A second, on average, is what must come of a body once that time is over. Any modem does."""
+
     max_json_depth: Annotated[Count, Field(ge=8, le=800)] = 256
     """Deepest nesting of a request. Far below what makes parsers fail."""
 

@@ -30,6 +30,9 @@ class Refusal(NamedTuple):
     headers: tuple[Header, ...] = ()
 
 
+_CLOSE = ((b"connection", b"close"),)
+"""The rest of the body is not read, so nothing can follow it."""
+
 _FULL = Refusal(503, INTERNAL_ERROR, ((b"retry-after", RETRY_AFTER_SECONDS),))
 
 REFUSALS: dict[type[ProxyError], Refusal] = {
@@ -41,7 +44,8 @@ REFUSALS: dict[type[ProxyError], Refusal] = {
     errors.MethodNotAllowed: Refusal(405, INVALID_REQUEST, ((b"allow", ALLOW),)),
     errors.NotAcceptable: Refusal(406, INVALID_REQUEST),
     errors.UnsupportedMediaType: Refusal(415, INVALID_REQUEST),
-    errors.BodyTooLarge: Refusal(413, INVALID_REQUEST),
+    errors.BodyTooLarge: Refusal(413, INVALID_REQUEST, _CLOSE),
+    errors.BodyStalled: Refusal(408, INVALID_REQUEST, _CLOSE),
     errors.OriginRefused: Refusal(403, INVALID_REQUEST),
     errors.HostRefused: Refusal(421, INVALID_REQUEST),
     errors.VersionUnsupported: Refusal(400, INVALID_REQUEST),
@@ -61,6 +65,7 @@ REFUSALS: dict[type[ProxyError], Refusal] = {
     errors.TooManySessions: _FULL,
     errors.TooManyCalls: _FULL,
     errors.TooManyStreams: _FULL,
+    errors.TooManyUploads: _FULL._replace(headers=(*_FULL.headers, *_CLOSE)),
     errors.StreamOverflow: Refusal(500, INTERNAL_ERROR),
     errors.Draining: _FULL,
 }

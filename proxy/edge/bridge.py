@@ -21,6 +21,7 @@ from proxy.edge.front import Front
 from proxy.edge.health import Health
 from proxy.edge.middleware.origin import OriginGuard, is_loopback_name
 from proxy.edge.presence import Presence
+from proxy.edge.uploads import Uploads
 from proxy.errors import ProxyError
 from proxy.observe import Counts
 from proxy.sessions.era import ServerEra
@@ -61,6 +62,7 @@ class Bridge:
             era=ServerEra(settings.child_era),
         )
         self._presence = Presence()
+        self._uploads = _uploads(settings, self.counts)
         self._shutdown = anyio.Event()
         self._is_running = False
         self.asgi: ASGIApp = self._build(is_daemon)
@@ -77,6 +79,7 @@ class Bridge:
             raise RuntimeError("this bridge is already running")
         async with self.manager.run(), anyio.create_task_group() as tasks:
             self._presence.started(tasks)
+            tasks.start_soon(self._uploads.watch)
             tasks.start_soon(self._end_listens_on_shutdown)
             self._is_running = True
             try:
@@ -110,7 +113,7 @@ class Bridge:
 
     def _build(self, is_daemon: bool) -> ASGIApp:
         settings = self.settings
-        endpoint = McpEndpoint(self.manager, self._presence, _edge_limits(settings), self._shutdown)
+        endpoint = McpEndpoint(self.manager, self._presence, self._uploads, _edge_limits(settings), self._shutdown)
         health = Health(
             settings.server_name,
             self.spec,
@@ -192,7 +195,6 @@ def _session_limits(settings: Settings) -> SessionLimits:
 
 def _edge_limits(settings: Settings) -> EdgeLimits:
     return EdgeLimits(
-        max_body_bytes=settings.max_body_bytes,
         max_json_depth=settings.max_json_depth,
         commit_after_seconds=settings.commit_after_seconds,
         ping_interval_seconds=settings.ping_interval_seconds,
@@ -203,6 +205,16 @@ def _edge_limits(settings: Settings) -> EdgeLimits:
         reconnect_delay_seconds=settings.reconnect_delay_seconds,
         close_stream_after_seconds=settings.close_stream_after_seconds,
         newest_version=settings.protocol_version,
+    )
+
+
+def _uploads(settings: Settings, counts: Counts) -> Uploads:
+    return Uploads(
+        max_body_bytes=settings.max_body_bytes,
+        max_size_bytes=max(settings.max_uploads_size_bytes, settings.max_body_bytes),
+        stall_timeout_seconds=settings.upload_stall_timeout_seconds,
+        min_rate_bytes=settings.min_upload_rate_bytes,
+        counts=counts,
     )
 
 

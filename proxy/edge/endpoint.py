@@ -14,15 +14,9 @@ from starlette.types import Receive, Scope, Send
 
 from proxy.edge.answers import send_empty, send_error, send_json
 from proxy.edge.presence import Presence
-from proxy.edge.requests import (
-    ClientGone,
-    check_get_headers,
-    check_post_headers,
-    check_version,
-    read_body,
-    read_headers,
-)
+from proxy.edge.requests import check_get_headers, check_post_headers, check_version, read_headers
 from proxy.edge.sse import OPENING, SlowReader, as_bytes, priming, send_stream
+from proxy.edge.uploads import ClientGone, Uploads
 from proxy.errors import (
     AlreadyInitialized,
     BatchRefused,
@@ -68,7 +62,6 @@ _PARSE_IN_THREAD_BYTES = 512 * 1024
 class EdgeLimits:
     """Bounds of HTTP requests and responses; the defaults are those of `Settings`, which has the reasons."""
 
-    max_body_bytes: int = 16 * 1024 * 1024
     max_json_depth: int = 256
     commit_after_seconds: float = 5.0
     ping_interval_seconds: float = 15.0
@@ -84,9 +77,17 @@ class EdgeLimits:
 class McpEndpoint:
     """The ASGI application behind `/mcp`."""
 
-    def __init__(self, manager: SessionManager, presence: Presence, limits: EdgeLimits, shutdown: anyio.Event) -> None:
+    def __init__(
+        self,
+        manager: SessionManager,
+        presence: Presence,
+        uploads: Uploads,
+        limits: EdgeLimits,
+        shutdown: anyio.Event,
+    ) -> None:
         self._manager = manager
         self._presence = presence
+        self._uploads = uploads
         self._limits = limits
         self._shutdown = shutdown
 
@@ -119,7 +120,7 @@ class McpEndpoint:
                 check_post_headers(headers)
                 check_version(headers, agreed=self._agreed_version(headers))
             finally:  # also when it is refused: the refusal carries the request's id
-                body = await read_body(receive, headers, max_bytes=self._limits.max_body_bytes)
+                body = await self._uploads.read(receive, headers)
             if len(body) > _PARSE_IN_THREAD_BYTES:
                 parsed = await anyio.to_thread.run_sync(self._parse, body)
             else:

@@ -2,22 +2,12 @@
 
 from functools import lru_cache
 
-from starlette.types import Receive, Scope
+from starlette.types import Scope
 
-from proxy.errors import (
-    BodyTooLarge,
-    NotAcceptable,
-    NotJsonRpc,
-    UnsupportedMediaType,
-    VersionUnsupported,
-)
+from proxy.errors import NotAcceptable, NotJsonRpc, UnsupportedMediaType, VersionUnsupported
 from proxy.protocol.versions import LEGACY_VERSIONS
 
 _SINGLE = frozenset({b"mcp-session-id", b"mcp-protocol-version", b"content-type", b"content-length"})
-
-
-class ClientGone(Exception):
-    """The client closed the connection before its request was complete. Nobody is left to be told."""
 
 
 def read_headers(scope: Scope) -> dict[bytes, bytes]:
@@ -94,38 +84,3 @@ def check_version(headers: dict[bytes, bytes], *, agreed: str | None = None) -> 
         raise VersionUnsupported(
             f"Bad Request: unsupported MCP-Protocol-Version; supported: {', '.join(LEGACY_VERSIONS)}"
         )
-
-
-async def read_body(receive: Receive, headers: dict[bytes, bytes], *, max_bytes: int) -> bytes:
-    """The whole body, enforced while it arrives: a Content-Length may lie or be absent.
-
-    Raises:
-        BodyTooLarge: As soon as it is known to be larger than `max_bytes`.
-        ClientGone: If the client closes the connection first.
-    """
-    declared = headers.get(b"content-length")
-    if declared is not None and declared.isdigit() and int(declared[:20]) > max_bytes:
-        raise BodyTooLarge(f"Request body too large: at most {max_bytes} bytes")
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    if not message.get("more_body", False):
-        if message["type"] == "http.disconnect":
-            raise ClientGone
-        if len(body) > max_bytes:
-            raise BodyTooLarge(f"Request body too large: at most {max_bytes} bytes")
-        return body
-    parts = [body]
-    size = len(body)
-    while True:
-        if size > max_bytes:
-            raise BodyTooLarge(f"Request body too large: at most {max_bytes} bytes")
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGone
-        part = message.get("body", b"")
-        size += len(part)
-        parts.append(part)
-        if not message.get("more_body", False):
-            if size > max_bytes:
-                raise BodyTooLarge(f"Request body too large: at most {max_bytes} bytes")
-            return b"".join(parts)

@@ -1,18 +1,14 @@
 """What is read from the head and the body of an HTTP request, and what is refused."""
 
-from typing import Any
-
 import pytest
 
 from proxy.edge.requests import (
-    ClientGone,
     check_get_headers,
     check_post_headers,
     check_version,
-    read_body,
     read_headers,
 )
-from proxy.errors import BodyTooLarge, NotAcceptable, NotJsonRpc, UnsupportedMediaType, VersionUnsupported
+from proxy.errors import NotAcceptable, NotJsonRpc, UnsupportedMediaType, VersionUnsupported
 
 BOTH = b"application/json, text/event-stream"
 
@@ -91,54 +87,6 @@ def test_an_accept_in_two_lines_is_one_list() -> None:
     headers = read_headers({"headers": [(b"accept", b"application/json"), (b"accept", b"text/event-stream")]})
 
     check_post_headers({**headers, b"content-type": b"application/json"})
-
-
-class Parts:
-    """An ASGI `receive` that gives a body in parts, and counts what was asked for."""
-
-    def __init__(self, *parts: bytes, disconnect: bool = False) -> None:
-        self._messages: list[dict[str, Any]] = [
-            {"type": "http.request", "body": part, "more_body": index < len(parts) - 1 or disconnect}
-            for index, part in enumerate(parts)
-        ]
-        if disconnect:
-            self._messages.append({"type": "http.disconnect"})
-        self.taken = 0
-
-    async def __call__(self) -> dict[str, Any]:
-        self.taken += 1
-        return self._messages.pop(0)
-
-
-@pytest.mark.parametrize("parts", [[b"0123456789"], [b"01234", b"56789"], [b"", b"0123456789", b""]])
-async def test_a_body_of_just_the_limit_is_read(parts: list[bytes]) -> None:
-    assert await read_body(Parts(*parts), {}, max_bytes=10) == b"0123456789"
-
-
-@pytest.mark.parametrize("parts", [[b"01234567890"], [b"0123456789", b"0", b"x"], [b"01234567890", b"x"]])
-async def test_a_body_over_the_limit_is_refused_while_it_arrives(parts: list[bytes]) -> None:
-    receive = Parts(*parts)
-
-    with pytest.raises(BodyTooLarge):
-        await read_body(receive, {b"content-length": b"5"}, max_bytes=10)
-
-    assert receive.taken <= 2
-
-
-@pytest.mark.parametrize("length", [b"11", b"99999999999999999999999999"])
-async def test_a_body_that_is_said_to_be_too_large_is_not_read(length: bytes) -> None:
-    receive = Parts(b"x")
-
-    with pytest.raises(BodyTooLarge):
-        await read_body(receive, {b"content-length": length}, max_bytes=10)
-
-    assert receive.taken == 0
-
-
-@pytest.mark.parametrize("parts", [[], [b"01"]])
-async def test_a_client_that_leaves_in_mid_body_is_noticed(parts: list[bytes]) -> None:
-    with pytest.raises(ClientGone):
-        await read_body(Parts(*parts, disconnect=True), {}, max_bytes=10)
 
 
 def test_a_revision_that_the_child_has_agreed_to_is_served() -> None:
