@@ -34,7 +34,7 @@ to be cut off, 2 for settings that can't be.
 """
 
 GROUPS = {
-    "The server": ("command", "demo", "server_name", "cwd", "env", "pass_env", "protocol_version"),
+    "The server": ("command", "demo", "server_name", "cwd", "env", "pass_env", "protocol_version", "child_era"),
     "Where to listen, and to whom": ("host", "port", "path", "allowed_origin", "allowed_host"),
     "Sessions": (
         *("max_sessions", "max_children", "idle_timeout_seconds", "unused_timeout_seconds"),
