@@ -65,6 +65,7 @@ class Session:
         self.created_at = loop.time()
         self._clock = loop.time
         self._limits = limits
+        self._counts = counts
         self._connections = 0  # HTTP requests of the client whose connection is believed alive
         self._seen_at = self.created_at  # when the last of them went
         self._places = anyio.Semaphore(limits.max_calls_per_child)
@@ -217,13 +218,17 @@ class Session:
             limits.session_age_seconds,
         )
         if self.state is State.UNUSED and unused is not None and idle > unused:
-            self.end("nothing followed initialize")
+            self._expire("unused", "nothing followed initialize")
         elif self.state is State.ACTIVE and idle_limit is not None and idle > idle_limit:
-            self.end("idle")
+            self._expire("idle", "idle")
         elif age is not None and now - self.created_at > age:
-            self.end("maximum age")
+            self._expire("old", "maximum age")
         else:
             self.exchange.check(now)
+
+    def _expire(self, what: str, reason: str) -> None:
+        self._counts.add(f"expired.{what}_session")
+        self.end(reason)
 
     def attach(self, child: Child) -> None:
         """Connect the child that was started for it."""

@@ -15,6 +15,7 @@ Modes:
     initialize-error          answer `initialize` with an error
     agree=VERSION             answer `initialize` with this revision, whatever was asked for
     early=LINE                write this line before the answer to `initialize`
+    first=LINE                this line has been read already
 
 The modes that are about `initialize` may also stand in its `_meta`, under `modes`: one session then has a bad start.
 
@@ -75,6 +76,8 @@ class Child:
         if "ignore-sigterm" in self.modes:
             self.ignore_sigterm()
         self.fork_as_told()
+        if "first" in self.modes:
+            self.take(self.modes["first"].encode())
 
     def fork_as_told(self) -> None:
         """Start the processes that the modes name."""

@@ -274,6 +274,7 @@ async def test_what_ends_a_session_that_nobody_ends(
             await session.ended.wait()
 
         assert session.has_ended is ends
+        assert sum(manager._counts.snapshot().values()) == ends  # as `expired`, whatever it was
 
 
 async def test_a_drain_lets_calls_finish_and_refuses_new_sessions() -> None:
