@@ -6,7 +6,9 @@
     │   ├── MethodNotAllowed · NotAcceptable · UnsupportedMediaType · BodyTooLarge · BodyStalled
     │   ├── OriginRefused · HostRefused · VersionUnsupported
     │   ├── SessionMissing · SessionNotFound · AlreadyInitialized · DuplicateId
-    │   └── CallCancelled
+    │   ├── CallCancelled
+    │   └── EnvelopeMalformed · HeaderMismatch · RevisionUnsupported · CapabilityMissing · MethodNotFound
+    │       ModernMethodNotAllowed · StateRefused · AnswersMalformed · TaskUnknown          (2026-07-28)
     ├── ChildFault           the child did
     │   ├── ChildStartFailed · ChildStartTimedOut
     │   ├── ChildExited · AnswerUnusable
@@ -14,11 +16,15 @@
     ├── SessionEnded         nobody's: the session ended while a call was open
     ├── EventsGone           nobody's: what a client comes back for is kept no more
     └── CapacityReached      we are full, or going away
-        └── TooManySessions · TooManyCalls · TooManyStreams · TooManyUploads · StreamOverflow · Draining
+        └── TooManySessions · TooManyCalls · TooManyStreams · TooManyUploads · StreamOverflow
+            Draining · TooManyListens · TooManyContinuations · ChildRestarting
 
 The message of each is written for the client: it names the fault, never a path, an argv, a stack or
 the text of another exception. `proxy/edge/answers.py` has the one table that gives each a status and a code.
 """
+
+from collections.abc import Mapping
+from typing import Any
 
 
 class ProxyError(Exception):
@@ -26,8 +32,10 @@ class ProxyError(Exception):
 
     message = "Internal error"
 
-    def __init__(self, message: str | None = None) -> None:
+    def __init__(self, message: str | None = None, *, data: Mapping[str, Any] | None = None) -> None:
         super().__init__(message or self.message)
+        self.data = data
+        """What a program may read of it; nothing if None."""
 
     def __str__(self) -> str:
         return str(self.args[0])
@@ -55,6 +63,10 @@ class BatchRefused(ClientFault):
 
 class MethodNotAllowed(ClientFault):
     message = "Method Not Allowed"
+
+
+class ModernMethodNotAllowed(ClientFault):
+    message = "Method Not Allowed: in this revision everything is a POST"
 
 
 class NotAcceptable(ClientFault):
@@ -103,6 +115,38 @@ class DuplicateId(ClientFault):
 
 class CallCancelled(ClientFault):
     message = "Request cancelled"
+
+
+class EnvelopeMalformed(ClientFault):
+    message = "Invalid params: _meta is not that of a 2026-07-28 request"
+
+
+class HeaderMismatch(ClientFault):
+    message = "Header mismatch"
+
+
+class RevisionUnsupported(ClientFault):
+    message = "Unsupported protocol version"
+
+
+class CapabilityMissing(ClientFault):
+    message = "Missing required client capability"
+
+
+class MethodNotFound(ClientFault):
+    message = "Method not found"
+
+
+class StateRefused(ClientFault):
+    message = "Invalid or expired requestState"
+
+
+class AnswersMalformed(ClientFault):
+    message = "Invalid params: inputResponses do not answer what was asked"
+
+
+class TaskUnknown(ClientFault):
+    message = "Unknown task"
 
 
 class ChildFault(ProxyError):
@@ -159,6 +203,18 @@ class TooManyStreams(CapacityReached):
 
 class TooManyUploads(CapacityReached):
     message = "Too many request bodies are being received; try again later"
+
+
+class TooManyListens(CapacityReached):
+    message = "Subscription limit reached; try again later"
+
+
+class TooManyContinuations(CapacityReached):
+    message = "Too many requests wait for input of their clients; try again later"
+
+
+class ChildRestarting(CapacityReached):
+    message = "The server keeps exiting; try again later"
 
 
 class StreamOverflow(CapacityReached):

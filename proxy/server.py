@@ -154,7 +154,7 @@ class _Daemon:
             bridge.places.watch = guardian
             reaper = OrphanReaper(bridge.places.pids) if become_subreaper() else None
             await self._run(reaper)
-        return 1 if self._signals > 1 or bridge.manager.was_cut else 0
+        return 1 if self._signals > 1 or bridge.was_cut else 0
 
     async def _run(self, reaper: OrphanReaper | None) -> None:
         async with self._bridge.run(), anyio.create_task_group() as tasks:
@@ -184,8 +184,7 @@ class _Daemon:
                 logger.info("stopping", extra={"signal": signal.Signals(signum).name, "nth": self._signals})
                 self._stopping.set()
                 if self._signals > 1:
-                    self._bridge.manager.end_all("second signal")
-                    self._bridge.places.kill_all()
+                    self._bridge.end_now("second signal")
                     self._server.force_exit = True
 
     def _announce(self) -> None:

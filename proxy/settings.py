@@ -119,6 +119,9 @@ class Settings(BaseSettings):
 
     # ---- calls
 
+    modern_commit_after_seconds: Annotated[Seconds, Field(ge=0.01, le=3600)] = 15.0
+    """The same for clients of 2026-07-28, which can't come back to a stream."""
+
     call_timeout_seconds: OptionalSeconds = None
     """A call without progress for this long gets 504. None: some tools take an hour."""
 
@@ -133,6 +136,26 @@ class Settings(BaseSettings):
 
     server_request_timeout_seconds: Annotated[Seconds, Field(gt=0, le=86_400)] = 50.0
     """A question of the server waits this long for a client. Less than the 60 s after which SDK servers give up."""
+
+    # ---- clients without sessions (2026-07-28)
+
+    modern_isolation: Literal["auto", "shared", "request"] = "auto"
+    """Who shares a child: all, nobody (a child for each request), or those that can only be this machine's user."""
+
+    lease_wait_seconds: Annotated[Seconds, Field(ge=0, le=600)] = 2.0
+    """A call that may ask its client something waits this long for a busy child before another is started for it."""
+
+    continuation_timeout_seconds: Annotated[Seconds, Field(gt=0, le=86_400)] = 600.0
+    """A call that asked for input, or a task, is given up when its client has not come back for this long."""
+
+    max_continuations: Annotated[Count, Field(ge=1, le=100_000)] = 256
+    """Calls that wait for input of their clients at once."""
+
+    max_listens: Annotated[Count, Field(ge=1, le=100_000)] = 1024
+    """Clients that listen for changes on one child."""
+
+    probe_timeout_seconds: Annotated[Seconds, Field(gt=0, le=3600)] = 10.0
+    """A child that is silent on the first question of 2026-07-28 for this long gets a second beside it."""
 
     # ---- children
 

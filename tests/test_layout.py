@@ -18,7 +18,7 @@ LEAVES = {"errors", "observe"}
 BELOW: dict[str, set[str]] = {
     "protocol": {"errors"},
     "child": {"protocol", *LEAVES},
-    "sessions": {"child", "protocol", *LEAVES},
+    "sessions": {"child", "protocol", "version", *LEAVES},
     "edge": {"sessions", "child", "protocol", "version", *LEAVES},
     "demo": {"version"},
     "errors": set(),

@@ -1,7 +1,7 @@
 """Which status and which JSON-RPC body for which error?"""
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import Raw
@@ -12,9 +12,14 @@ from proxy.errors import ProxyError
 
 PARSE_ERROR = -32700
 INVALID_REQUEST = -32600
+METHOD_NOT_FOUND = -32601
+INVALID_PARAMS = -32602
 INTERNAL_ERROR = -32603
 SESSION_NOT_FOUND = -32001
 REQUEST_CANCELLED = -32800
+HEADER_MISMATCH = -32020
+MISSING_CAPABILITY = -32021
+UNSUPPORTED_VERSION = -32022
 
 ALLOW = b"GET, POST, DELETE, OPTIONS"
 RETRY_AFTER_SECONDS = b"2"
@@ -42,6 +47,7 @@ REFUSALS: dict[type[ProxyError], Refusal] = {
     errors.TooDeep: Refusal(400, INVALID_REQUEST),
     errors.BatchRefused: Refusal(400, INVALID_REQUEST),
     errors.MethodNotAllowed: Refusal(405, INVALID_REQUEST, ((b"allow", ALLOW),)),
+    errors.ModernMethodNotAllowed: Refusal(405, INVALID_REQUEST, ((b"allow", b"POST"),)),
     errors.NotAcceptable: Refusal(406, INVALID_REQUEST),
     errors.UnsupportedMediaType: Refusal(415, INVALID_REQUEST),
     errors.BodyTooLarge: Refusal(413, INVALID_REQUEST, _CLOSE),
@@ -54,6 +60,14 @@ REFUSALS: dict[type[ProxyError], Refusal] = {
     errors.AlreadyInitialized: Refusal(400, INVALID_REQUEST),
     errors.DuplicateId: Refusal(400, INVALID_REQUEST),
     errors.CallCancelled: Refusal(200, REQUEST_CANCELLED),
+    errors.EnvelopeMalformed: Refusal(400, INVALID_PARAMS),
+    errors.HeaderMismatch: Refusal(400, HEADER_MISMATCH),
+    errors.RevisionUnsupported: Refusal(400, UNSUPPORTED_VERSION),
+    errors.CapabilityMissing: Refusal(400, MISSING_CAPABILITY),
+    errors.MethodNotFound: Refusal(404, METHOD_NOT_FOUND),
+    errors.StateRefused: Refusal(400, INVALID_PARAMS),
+    errors.AnswersMalformed: Refusal(400, INVALID_PARAMS),
+    errors.TaskUnknown: Refusal(400, INVALID_PARAMS),
     errors.ChildStartFailed: Refusal(502, INTERNAL_ERROR),
     errors.ChildStartTimedOut: Refusal(504, INTERNAL_ERROR),
     errors.ChildExited: Refusal(500, INTERNAL_ERROR),
@@ -66,23 +80,40 @@ REFUSALS: dict[type[ProxyError], Refusal] = {
     errors.TooManyCalls: _FULL,
     errors.TooManyStreams: _FULL,
     errors.TooManyUploads: _FULL._replace(headers=(*_FULL.headers, *_CLOSE)),
+    errors.TooManyListens: _FULL,
+    errors.TooManyContinuations: _FULL,
+    errors.ChildRestarting: _FULL,
     errors.StreamOverflow: Refusal(500, INTERNAL_ERROR),
     errors.Draining: _FULL,
 }
 """Every error that a client can meet; a test asserts that none is missing."""
+
+MODERN_STATUS = {
+    PARSE_ERROR: 400,
+    INVALID_REQUEST: 400,
+    METHOD_NOT_FOUND: 404,
+    INVALID_PARAMS: 400,
+    HEADER_MISMATCH: 400,
+    MISSING_CAPABILITY: 400,
+    UNSUPPORTED_VERSION: 400,
+}
+"""Status of what a 2026-07-28 child answers with, by the code of its error. Spec: basic/transports/streamable-http."""
+
+
+def status_of(code: int | None) -> int:
+    """The status of a modern child's answer: 200 for a result, and for errors that have none of their own."""
+    return MODERN_STATUS.get(code, 200) if code is not None else 200
+
 
 _NO_ID = Raw(b"null")
 
 
 def error_body(error: ProxyError, raw_id: Raw | None) -> bytes:
     """The JSON-RPC error object, on one line."""
-    return msgspec.json.encode(
-        {
-            "jsonrpc": "2.0",
-            "id": raw_id if raw_id is not None else _NO_ID,
-            "error": {"code": REFUSALS[type(error)].code, "message": str(error)},
-        }
-    )
+    shown: dict[str, Any] = {"code": REFUSALS[type(error)].code, "message": str(error)}
+    if error.data is not None:
+        shown["data"] = error.data
+    return msgspec.json.encode({"jsonrpc": "2.0", "id": raw_id if raw_id is not None else _NO_ID, "error": shown})
 
 
 async def send_error(send: Send, error: ProxyError, raw_id: Raw | None = None) -> None:

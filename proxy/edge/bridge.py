@@ -16,17 +16,23 @@ from starlette.types import ASGIApp
 
 from proxy.child.spec import ChildSpec, child_environment
 from proxy.edge.answers import error_body
-from proxy.edge.endpoint import EdgeLimits, McpEndpoint
+from proxy.edge.dispatch import McpEndpoint
+from proxy.edge.endpoint import EdgeLimits, LegacyEndpoint
 from proxy.edge.front import Front
 from proxy.edge.health import Health
+from proxy.edge.isolation import Isolation
 from proxy.edge.middleware.origin import OriginGuard, is_loopback_name
+from proxy.edge.modern import ModernEdgeLimits, ModernEndpoint
 from proxy.edge.presence import Presence
 from proxy.edge.uploads import Uploads
 from proxy.errors import ProxyError
 from proxy.observe import Counts
+from proxy.protocol.versions import LEGACY_VERSIONS
 from proxy.sessions.era import ServerEra
 from proxy.sessions.limits import SessionLimits
 from proxy.sessions.manager import SessionManager
+from proxy.sessions.modern.limits import ModernLimits
+from proxy.sessions.modern.serving import ModernServing
 from proxy.sessions.places import Places
 from proxy.settings import Settings
 
@@ -61,6 +67,15 @@ class Bridge:
             places=self.places,
             era=ServerEra(settings.child_era),
         )
+        self.modern = ModernServing(
+            spec=self.spec,
+            limits=_modern_limits(settings),
+            counts=self.counts,
+            places=self.places,
+            era=self.manager.era,
+            starts=self.manager.starts,
+        )
+        self.isolation = Isolation(settings.modern_isolation, is_local=is_daemon and is_loopback_name(settings.host))
         self._presence = Presence()
         self._uploads = _uploads(settings, self.counts)
         self._shutdown = anyio.Event()
@@ -77,7 +92,7 @@ class Bridge:
         """
         if self._is_running:
             raise RuntimeError("this bridge is already running")
-        async with self.manager.run(), anyio.create_task_group() as tasks:
+        async with self.manager.run(), self.modern.run(), anyio.create_task_group() as tasks:
             self._presence.started(tasks)
             tasks.start_soon(self._uploads.watch)
             tasks.start_soon(self._end_listens_on_shutdown)
@@ -99,8 +114,22 @@ class Bridge:
         ladder_seconds = settings.stdin_grace_seconds + settings.term_grace_seconds
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._kill_after, settings.drain_timeout_seconds)
-            await self.manager.drain(max(0.0, settings.drain_timeout_seconds - ladder_seconds))
+            grace_seconds = max(0.0, settings.drain_timeout_seconds - ladder_seconds)
+            async with anyio.create_task_group() as drains:
+                drains.start_soon(self.manager.drain, grace_seconds)
+                drains.start_soon(self.modern.drain, grace_seconds)
             tasks.cancel_scope.cancel()
+
+    @property
+    def was_cut(self) -> bool:
+        """Whether an end had to cut a call off or kill a child."""
+        return self.manager.was_cut or self.modern.pool.cut > 0
+
+    def end_now(self, reason: str) -> None:
+        """End everything, and kill every child: whoever asks does not want to wait for the ladder."""
+        self.manager.end_all(reason)
+        self.modern.pool.end_all(reason)
+        self.places.kill_all()
 
     async def _kill_after(self, seconds: float) -> None:
         await anyio.sleep(seconds)
@@ -110,14 +139,22 @@ class Bridge:
         """The server around us is about to stop and waits for open responses: those without a call end at once."""
         await self._shutdown.wait()
         self.manager.end_listens()
+        self.modern.end_listens()
 
     def _build(self, is_daemon: bool) -> ASGIApp:
         settings = self.settings
-        endpoint = McpEndpoint(self.manager, self._presence, self._uploads, _edge_limits(settings), self._shutdown)
+        endpoint = McpEndpoint(
+            legacy=LegacyEndpoint(self.manager, self._presence, _edge_limits(settings), self._shutdown),
+            modern=self._modern_endpoint(),
+            uploads=self._uploads,
+            max_json_depth=settings.max_json_depth,
+        )
         health = Health(
             settings.server_name,
             self.spec,
             self.manager,
+            self.modern,
+            self.places,
             self.counts,
             lambda: self._is_running,
             time.monotonic(),
@@ -143,6 +180,19 @@ class Bridge:
             loopback_hosts_only=is_daemon and is_loopback_name(settings.host),
             exempt_paths=HEALTH_PATHS,
         )
+
+    def _modern_endpoint(self) -> ModernEndpoint | None:
+        """None if the operator offers handshake revisions only."""
+        settings = self.settings
+        if settings.protocol_version in LEGACY_VERSIONS:
+            return None
+        limits = ModernEdgeLimits(
+            commit_after_seconds=settings.modern_commit_after_seconds,
+            ping_interval_seconds=settings.ping_interval_seconds,
+            slow_reader_timeout_seconds=settings.slow_reader_timeout_seconds,
+            drain_timeout_seconds=settings.drain_timeout_seconds,
+        )
+        return ModernEndpoint(self.modern, self._presence, self.isolation, limits, self._shutdown)
 
 
 def create_app(settings: Settings) -> Starlette:
@@ -193,9 +243,27 @@ def _session_limits(settings: Settings) -> SessionLimits:
     )
 
 
+def _modern_limits(settings: Settings) -> ModernLimits:
+    return ModernLimits(
+        call_timeout_seconds=settings.call_timeout_seconds,
+        call_timeout_total_seconds=settings.call_timeout_total_seconds,
+        continuation_timeout_seconds=settings.continuation_timeout_seconds,
+        idle_timeout_seconds=settings.idle_timeout_seconds,
+        lease_wait_seconds=settings.lease_wait_seconds,
+        max_calls_per_child=settings.max_calls_per_child,
+        max_continuations=settings.max_continuations,
+        max_listens=settings.max_listens,
+        place_timeout_seconds=settings.place_timeout_seconds,
+        probe_timeout_seconds=settings.probe_timeout_seconds,
+        server_request_timeout_seconds=settings.server_request_timeout_seconds,
+        start_timeout_seconds=settings.start_timeout_seconds,
+        stdin_stall_timeout_seconds=settings.stdin_stall_timeout_seconds,
+        stream_backlog_bytes=settings.stream_backlog_bytes,
+    )
+
+
 def _edge_limits(settings: Settings) -> EdgeLimits:
     return EdgeLimits(
-        max_json_depth=settings.max_json_depth,
         commit_after_seconds=settings.commit_after_seconds,
         ping_interval_seconds=settings.ping_interval_seconds,
         slow_reader_timeout_seconds=settings.slow_reader_timeout_seconds,

@@ -1,7 +1,6 @@
-"""What do POST, GET and DELETE on the MCP endpoint do?
+"""What do POST, GET and DELETE do in the revisions with a handshake?
 
-Spec: 2025-11-25 basic/transports, Streamable HTTP. A raw ASGI endpoint: a framework request object would cost more
-than the rest of the way.
+Spec: 2025-11-25 basic/transports, Streamable HTTP.
 """
 
 import logging
@@ -14,36 +13,25 @@ from starlette.types import Receive, Scope, Send
 
 from proxy.edge.answers import send_empty, send_error, send_json
 from proxy.edge.presence import Presence
-from proxy.edge.requests import check_get_headers, check_post_headers, check_version, read_headers
+from proxy.edge.requests import check_get_headers, check_version
 from proxy.edge.sse import OPENING, SlowReader, as_bytes, priming, send_stream
-from proxy.edge.uploads import ClientGone, Uploads
 from proxy.errors import (
     AlreadyInitialized,
     BatchRefused,
     CallCancelled,
     ChildStartTimedOut,
-    ClientFault,
     Draining,
     DuplicateId,
-    MethodNotAllowed,
-    ProxyError,
     SessionMissing,
     SessionNotFound,
     StreamOverflow,
-    TooDeep,
     TooManyCalls,
-    VersionUnsupported,
 )
-from proxy.protocol.jsontext import depth_exceeds
 from proxy.protocol.messages import (
     Message,
     Notification,
     Request,
     Response,
-    is_batch,
-    parse_client_batch,
-    parse_client_message,
-    readable_id,
 )
 from proxy.protocol.versions import BATCH_VERSION, LEGACY_VERSIONS, POLLING_VERSION, lower_version, version_of_result
 from proxy.sessions.manager import SessionManager
@@ -54,15 +42,11 @@ logger = logging.getLogger(__name__)
 
 SESSION_HEADER = b"mcp-session-id"
 
-_PARSE_IN_THREAD_BYTES = 512 * 1024
-"""Larger bodies are parsed in a thread: every step of it is short, all of them together would hold up the loop."""
-
 
 @dataclass(frozen=True, slots=True)
 class EdgeLimits:
     """Bounds of HTTP requests and responses; the defaults are those of `Settings`, which has the reasons."""
 
-    max_json_depth: int = 256
     commit_after_seconds: float = 5.0
     ping_interval_seconds: float = 15.0
     slow_reader_timeout_seconds: float = 30.0
@@ -74,86 +58,45 @@ class EdgeLimits:
     newest_version: str | None = None
 
 
-class McpEndpoint:
-    """The ASGI application behind `/mcp`."""
+class LegacyEndpoint:
+    """Serves clients of the revisions with a handshake."""
 
     def __init__(
         self,
         manager: SessionManager,
         presence: Presence,
-        uploads: Uploads,
         limits: EdgeLimits,
         shutdown: anyio.Event,
     ) -> None:
         self._manager = manager
         self._presence = presence
-        self._uploads = uploads
         self._limits = limits
         self._shutdown = shutdown
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one HTTP request."""
-        method = scope["method"]
-        try:
-            if method == "POST":
-                await self._post(scope, receive, send)
-            elif method == "GET":
-                await self._get(scope, receive, send)
-            elif method == "DELETE":
-                await self._delete(scope, send)
-            elif method == "OPTIONS":
-                await send_empty(send, 204, [(b"allow", b"GET, POST, DELETE, OPTIONS")])
-            else:
-                raise MethodNotAllowed
-        except ProxyError as error:
-            await send_error(send, error)
-        except ClientGone:
+    async def post(
+        self,
+        parsed: Message | list[Message],
+        headers: dict[bytes, bytes],
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        """Serve what was posted.
+
+        Raises:
+            ProxyError: If it is refused before the response has begun.
+        """
+        check_version(headers, agreed=self._agreed_version(headers))
+        if isinstance(parsed, Request) and parsed.method == "initialize":
+            await self._initialize(parsed, headers, scope, receive, send)
             return
-
-    # ---- POST
-
-    async def _post(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = read_headers(scope)
-        body = b""
+        session = self._session_of(headers)
+        session.use()
+        session.connected()
         try:
-            try:
-                check_post_headers(headers)
-                check_version(headers, agreed=self._agreed_version(headers))
-            finally:  # also when it is refused: the refusal carries the request's id
-                body = await self._uploads.read(receive, headers)
-            if len(body) > _PARSE_IN_THREAD_BYTES:
-                parsed = await anyio.to_thread.run_sync(self._parse, body)
-            else:
-                parsed = self._parse(body)
-        except ClientFault as error:
-            large = len(body) > _PARSE_IN_THREAD_BYTES
-            found = await anyio.to_thread.run_sync(readable_id, body) if large else readable_id(body)
-            await send_error(send, error, found)
-            return
-        raw_id = parsed.raw_id if isinstance(parsed, Request) else None
-        try:
-            _refuse_envelope(parsed)
-            if isinstance(parsed, Request) and parsed.method == "initialize":
-                await self._initialize(parsed, headers, scope, receive, send)
-                return
-            session = self._session_of(headers)
-            session.use()
-            session.connected()
-            try:
-                await self._pass_on(session, parsed, scope, receive, send)
-            finally:
-                session.disconnected()
-        except ProxyError as error:
-            await send_error(send, error, raw_id)
-
-    def _parse(self, body: bytes) -> Message | list[Message]:
-        """Raises ClientFault if the body is no message, or nested too deeply."""
-        parsed: Message | list[Message] = (
-            list(parse_client_batch(body)) if is_batch(body) else parse_client_message(body)
-        )
-        if depth_exceeds(body, self._limits.max_json_depth):
-            raise TooDeep
-        return parsed
+            await self._pass_on(session, parsed, scope, receive, send)
+        finally:
+            session.disconnected()
 
     def _session_of(self, headers: dict[bytes, bytes]) -> Session:
         session_id = headers.get(SESSION_HEADER)
@@ -397,8 +340,8 @@ class McpEndpoint:
 
     # ---- GET, DELETE
 
-    async def _get(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = read_headers(scope)
+    async def get(self, headers: dict[bytes, bytes], scope: Scope, receive: Receive, send: Send) -> None:
+        """Open a stream, or take one up again."""
         check_version(headers, agreed=self._agreed_version(headers))
         check_get_headers(headers)
         session = self._session_of(headers)
@@ -420,15 +363,8 @@ class McpEndpoint:
         finally:
             session.disconnected()
 
-    async def _delete(self, scope: Scope, send: Send) -> None:
-        headers = read_headers(scope)
+    async def delete(self, headers: dict[bytes, bytes], scope: Scope, receive: Receive, send: Send) -> None:
+        """End a session."""
         check_version(headers, agreed=self._agreed_version(headers))
         self._manager.end(self._session_of(headers), "deleted by its client")
         await send_empty(send, 200)
-
-
-def _refuse_envelope(parsed: Message | list[Message]) -> None:
-    """Raises VersionUnsupported for a request of revision 2026-07-28: its client then falls back to a handshake."""
-    for message in parsed if isinstance(parsed, list) else (parsed,):
-        if isinstance(message, Request) and message.is_enveloped:
-            raise VersionUnsupported("Bad Request: this server needs a session; begin with initialize")

@@ -17,6 +17,8 @@ from starlette.responses import Response
 from proxy.child.spec import ChildSpec, ProgramNotFound, find_program
 from proxy.observe import Counts
 from proxy.sessions.manager import SessionManager
+from proxy.sessions.modern.serving import ModernServing
+from proxy.sessions.places import Places
 from proxy.version import __version__
 
 
@@ -27,6 +29,8 @@ class Health:
     server_name: str
     spec: ChildSpec
     manager: SessionManager
+    modern: ModernServing
+    places: Places
     counts: Counts
     is_running: Callable[[], bool]
     started_at: float
@@ -41,8 +45,9 @@ class Health:
             "uptime_seconds": round(time.monotonic() - self.started_at, 1),
             "servers": {self.server_name: {"state": last[manager.starts.last_failed], "era": manager.era.report()}},
             "sessions": manager.session_count,
-            "children": manager.child_count,
-            "calls_in_flight": manager.calls_in_flight,
+            "children": self.places.taken,
+            "calls_in_flight": manager.calls_in_flight + self.modern.calls_in_flight,
+            "modern": self.modern.report(),
             "tasks": len(asyncio.all_tasks()),  # of the whole event loop, a host's included
             "counts": self.counts.snapshot(),
         }

@@ -36,10 +36,12 @@ def as_events(stream: int, first: int, items: Iterable[Item]) -> bytes:
     """Items as events, in one piece: all that waits goes out in one write.
 
     Args:
-        stream: The number of the stream, which is in the event ids.
+        stream: The number of the stream, which is in the event ids; 0 for one that has none.
         first: The place of the first item.
         items: What to write.
     """
+    if not stream:  # nothing to come back to
+        return b"".join([b"event: message\r\ndata: %b\r\n\r\n" % as_bytes(item) for item in items])
     return b"".join(
         [
             b"id: %d-%d\r\nevent: message\r\ndata: %b\r\n\r\n" % (stream, place, as_bytes(item))

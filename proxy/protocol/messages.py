@@ -75,6 +75,7 @@ class Notification(msgspec.Struct, frozen=True):
     members: Members
     subject: Id | None = None
     """`params.progressToken` of a progress notification, `params.requestId` of a cancellation, else None."""
+    is_enveloped: bool = False
 
     def encode(self) -> bytes:
         """This notification on one line."""
@@ -129,7 +130,7 @@ def parse_client_message(data: bytes) -> Message:
         TooDeep: If the parser can't follow its nesting.
     """
     members = parse_members(data)
-    _refuse_lookalikes(members, _ACTED_ON)
+    refuse_lookalikes(members, _ACTED_ON)
     refuse_duplicates(data, members)
     if not _is_version_2(members):
         raise NotJsonRpc
@@ -269,7 +270,7 @@ def _classify(members: Members, token: Id | None, is_enveloped: bool) -> Message
         if not isinstance(method, str):
             return None
         if raw_id is None:
-            return Notification(method, members, _subject(method, members))
+            return Notification(method, members, _subject(method, members), is_enveloped)
         request_id = decode_id(raw_id)
         if request_id is None:
             return None
@@ -294,13 +295,13 @@ def _client_params(members: Members) -> tuple[Id | None, bool]:
             return None, False
         raise NotJsonRpc("Invalid Request: params must be an object")
     params = parse_members(data)
-    _refuse_lookalikes(params, _ACTED_ON_IN_PARAMS)
+    refuse_lookalikes(params, _ACTED_ON_IN_PARAMS)
     refuse_duplicates(data, params)
     raw_meta = params.get("_meta")
     if raw_meta is None or not bytes(raw_meta).startswith(b"{"):
         return None, False
     meta = parse_members(bytes(raw_meta))
-    _refuse_lookalikes(meta, _ACTED_ON_IN_META)
+    refuse_lookalikes(meta, _ACTED_ON_IN_META)
     refuse_duplicates(bytes(raw_meta), meta)
     token = meta.get("progressToken")
     return (decode_id(token) if token is not None else None), ENVELOPE_KEY in meta
@@ -316,7 +317,7 @@ def _subject(method: str, members: Members) -> Id | None:
     return decode_id(value) if value is not None else None
 
 
-def _refuse_lookalikes(members: Members, acted_on: dict[str, str]) -> None:
+def refuse_lookalikes(members: Members, acted_on: dict[str, str]) -> None:
     """Raises NotJsonRpc for a member that a case-insensitive parser (Go's, for one) would read as one of ours."""
     if members.keys() <= _ORDINARY:
         return

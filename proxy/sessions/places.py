@@ -1,6 +1,7 @@
 """Is there room for one more process?"""
 
 import asyncio
+from collections.abc import Callable
 
 import anyio
 
@@ -25,6 +26,8 @@ class Places:
         """Finds what has left the groups of those that end; shared, so that one look serves all."""
         self.watch: ProcessWatch = NoWatch()
         """Who else is told of every process; set before the first."""
+        self.evictors: list[Callable[[], bool]] = []
+        """Each ends one process that could go, and says whether there was one."""
 
     @property
     def taken(self) -> int:
@@ -35,6 +38,12 @@ class Places:
     def has_room(self) -> bool:
         """Whether one more could start at once."""
         return self._taken < self._max_children
+
+    def make_room(self) -> None:
+        """Ask those who have children to end one that nobody needs just now."""
+        for evict in self.evictors:
+            if evict():
+                return
 
     def take(self) -> None:
         """Take a place, which there is. Whoever takes it gives it back."""

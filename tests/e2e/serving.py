@@ -8,6 +8,7 @@ from pathlib import Path
 from tests.support.daemon import Daemon, running_daemon
 
 PROGRAM = str(Path(__file__).parents[1] / "programs" / "child.py")
+MODERN_PROGRAM = str(Path(__file__).parents[1] / "programs" / "modern.py")
 CHILD = (sys.executable, "-I", "-S", PROGRAM)
 
 
@@ -16,4 +17,12 @@ def serving(*flags: str, modes: tuple[str, ...] = (), env: Mapping[str, str] | N
     """A daemon whose children have no time to lose: both graces are short unless `flags` say otherwise."""
     graces = [] if "--stdin-grace" in flags else ["--stdin-grace", "0.3s", "--term-grace", "0.3s"]
     with running_daemon(*graces, *flags, "--", *CHILD, *modes, env=env) as daemon:
+        yield daemon
+
+
+@contextmanager
+def serving_modern(*flags: str, modes: tuple[str, ...] = ()) -> Iterator[Daemon]:
+    """The daemon in front of the child that speaks both eras."""
+    graces = [] if "--stdin-grace" in flags else ["--stdin-grace", "0.3s", "--term-grace", "0.3s"]
+    with running_daemon(*graces, *flags, "--", sys.executable, "-I", "-S", MODERN_PROGRAM, *modes) as daemon:
         yield daemon

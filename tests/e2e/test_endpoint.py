@@ -242,7 +242,7 @@ async def test_every_legacy_version_header_is_served_in_every_session(daemon: Da
 
 
 @pytest.mark.parametrize(
-    "version", ["invalid-protocol-version", "2000-01-01", "2099-01-01", "2026-07-28", "", "2025-06-18, 2025-11-25"]
+    "version", ["invalid-protocol-version", "2000-01-01", "2099-01-01", "", "2025-06-18, 2025-11-25"]
 )
 async def test_an_unsupported_version_is_400_with_and_without_a_session(daemon: Daemon, version: str) -> None:
     """Spec: 2025-11-25 basic/transports, Protocol Version Header: MUST respond with 400."""
@@ -284,31 +284,31 @@ async def test_an_unknown_session_is_404(daemon: Daemon, session_id: str) -> Non
             assert refused.response.status_code == 404
 
 
-async def test_an_enveloped_request_gets_the_400_that_makes_clients_fall_back(daemon: Daemon) -> None:
-    """Design part 5: until the modern era is served. Spec: 2026-07-28, the request envelope."""
+async def test_without_the_modern_era_an_enveloped_request_gets_the_400_that_makes_clients_fall_back() -> None:
+    """Design part 2: a legacy `--protocol-version` switches the modern era off. Spec: 2026-07-28, the envelope."""
     envelope = {
         "io.modelcontextprotocol/protocolVersion": "2026-07-28",
         "io.modelcontextprotocol/clientInfo": {"name": "modern", "version": "1"},
         "io.modelcontextprotocol/clientCapabilities": {},
     }
-    for method in ("server/discover", "tools/list", "initialize"):
-        async with connected(daemon.url) as client:
-            message = request(1, method, {"_meta": envelope})
-            before = await health(client)
-            bare = await client.post(message)
-            with_header = await client.post(message, {"mcp-protocol-version": "2026-07-28", "mcp-method": method})
+    with serving("--protocol-version", "2025-11-25") as daemon:
+        for method in ("server/discover", "tools/list", "initialize"):
+            async with connected(daemon.url) as client:
+                message = request(1, method, {"_meta": envelope})
+                bare = await client.post(message)
+                with_header = await client.post(message, {"mcp-protocol-version": "2026-07-28", "mcp-method": method})
 
-            assert error_of(bare) == (400, INVALID_REQUEST, 1)
-            assert error_of(with_header)[:2] == (400, INVALID_REQUEST)
-            assert (await health(client))["children"] == before["children"]
+                assert error_of(bare) == (400, INVALID_REQUEST, 1)
+                assert error_of(with_header)[:2] == (400, INVALID_REQUEST)
+                assert (await health(client))["children"] == 0
 
 
-async def test_an_enveloped_request_in_a_session_is_400_too(daemon: Daemon) -> None:
+async def test_an_enveloped_request_never_reaches_the_child_of_a_session(daemon: Daemon) -> None:
     """A child that speaks both eras must not be moved to the other one in the middle of its session."""
     async with open_session(daemon.url) as client:
         meta = {"io.modelcontextprotocol/protocolVersion": "2026-07-28"}
 
-        assert error_of(await client.post(request(1, "tools/list", {"_meta": meta}))) == (400, INVALID_REQUEST, 1)
+        assert error_of(await client.post(request(1, "tools/list", {"_meta": meta}))) == (400, -32602, 1)
         assert not any(b"2026-07-28" in line for line in await client.seen())
 
 

@@ -1,0 +1,45 @@
+"""Whose request is this, and with whom may it share a process?
+
+Revision 2026-07-28 has no session that would tell clients apart, and most stdio servers keep state for one user.
+"""
+
+from typing import Literal
+
+from starlette.types import Scope
+
+from proxy.sessions.modern.call import Principal
+
+ModernIsolation = Literal["auto", "shared", "request"]
+
+EVERYBODY = Principal("", "everybody")
+STRANGER = Principal("", None)
+
+
+class Isolation:
+    """Decides who shares children.
+
+    Args:
+        mode: `shared` lets everybody, `request` nobody; `auto` lets those who can only be the user of this machine.
+        is_local: Whether our own listener is bound to loopback.
+    """
+
+    def __init__(self, mode: ModernIsolation, *, is_local: bool) -> None:
+        self._mode = mode
+        self._is_local = is_local
+
+    @property
+    def shares(self) -> bool:
+        """Whether a client that comes to us directly shares children."""
+        return self._mode == "shared" or (self._mode == "auto" and self._is_local)
+
+    def principal(self, scope: Scope) -> Principal:
+        """Whose request it is. One that was forwarded to us comes from anywhere."""
+        if not self.shares:
+            return STRANGER
+        if self._mode == "auto" and any(_is_forwarding(name) for name, _ in scope["headers"]):
+            return STRANGER
+        return EVERYBODY
+
+
+def _is_forwarding(name: bytes) -> bool:
+    return name == b"forwarded" or name.startswith(b"x-forwarded-")

@@ -1,0 +1,98 @@
+"""Do these answers fit what was asked, and is this the request that was interrupted?
+
+Spec: 2026-07-28 basic/patterns/mrtr. A request that is answered with `input_required` is sent again, the same but for
+its id, the answers and the state that it was given.
+"""
+
+import hashlib
+
+import msgspec
+from msgspec import Raw
+
+from proxy.errors import AnswersMalformed, NotJson, NotJsonRpc, TooDeep
+from proxy.protocol.envelope import ModernRequest
+from proxy.protocol.ids import decode_id
+from proxy.protocol.jsontext import Members, parse_members
+
+_NOT_THE_REQUEST = frozenset({"_meta", "inputResponses", "requestState"})
+
+
+def questions_of(result: Members) -> dict[str, str]:
+    """Key -> method of each question in an `input_required` result."""
+    raw = result.get("inputRequests")
+    if raw is None or not bytes(raw).startswith(b"{"):
+        return {}
+    asked = {}
+    for key, question in parse_members(bytes(raw)).items():
+        members = parse_members(bytes(question)) if bytes(question).startswith(b"{") else {}
+        method = decode_id(members["method"]) if "method" in members else None
+        asked[key] = method if isinstance(method, str) else ""
+    return asked
+
+
+def digest_of(request: ModernRequest) -> bytes:
+    """The same for a request and its retry: the method, and all of `params` but what a retry changes."""
+    digest = hashlib.sha256(request.method.encode())
+    for name in sorted(request.params.keys() - _NOT_THE_REQUEST):
+        digest.update(b"\0%b\0" % name.encode("utf-8", "surrogatepass"))
+        digest.update(_canonical(request.params[name]))
+    return digest.digest()
+
+
+def check_answers(asked: dict[str, str], raw: Raw | None) -> None:
+    """Refuse answers that no question of this kind can have. Some may be missing, and some be to nothing asked.
+
+    Args:
+        asked: As of `questions_of`.
+        raw: `params.inputResponses`.
+
+    Raises:
+        AnswersMalformed: Says which key is at fault.
+    """
+    if raw is None:
+        return
+    answers = _object(raw)
+    if answers is None:
+        raise AnswersMalformed("Invalid params: inputResponses must be an object")
+    for key, method in asked.items():
+        if key in answers and not _fits(method, answers[key]):
+            raise AnswersMalformed(f"Invalid params: inputResponses[{key!r}] is no answer to {method}")
+
+
+def _fits(method: str, raw: Raw) -> bool:
+    answer = _object(raw)
+    if answer is None:
+        return False
+    if method == "elicitation/create":
+        action = decode_id(answer["action"]) if "action" in answer else None
+        return action in ("accept", "decline", "cancel") and _is(answer, "content", b"{", optional=True)
+    if method == "sampling/createMessage":
+        return _is(answer, "role", b'"') and _is(answer, "model", b'"') and _is(answer, "content", b"{[")
+    if method == "roots/list":
+        return _is(answer, "roots", b"[")
+    return True
+
+
+def _is(members: Members, name: str, starts: bytes, *, optional: bool = False) -> bool:
+    raw = members.get(name)
+    if raw is None or bytes(raw) == b"null":
+        return optional
+    return bytes(raw)[:1] in [starts[i : i + 1] for i in range(len(starts))]
+
+
+def _object(raw: Raw) -> Members | None:
+    data = bytes(raw)
+    if not data.startswith(b"{"):
+        return None
+    try:
+        return parse_members(data)
+    except (NotJson, NotJsonRpc, TooDeep):
+        return None
+
+
+def _canonical(raw: Raw) -> bytes:
+    """The same bytes for the same value: a client may write its retry in another order."""
+    try:
+        return msgspec.json.encode(msgspec.json.decode(bytes(raw)), order="deterministic")
+    except (msgspec.DecodeError, RecursionError, ValueError):
+        return bytes(raw)

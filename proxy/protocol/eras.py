@@ -1,0 +1,25 @@
+"""Is this message of the handshake era or of 2026-07-28?
+
+The body decides; the header only where the body says nothing. So an enveloped request without the header is told what
+it lacks instead of being taken for something else.
+"""
+
+from typing import Literal
+
+from proxy.protocol.envelope import MODERN_VERSIONS
+from proxy.protocol.messages import Message, Notification, Request
+
+Era = Literal["legacy", "modern"]
+
+
+def era_of(message: Message | list[Message], version_header: bytes | None) -> Era:
+    """The era of what a client has posted."""
+    messages = message if isinstance(message, list) else [message]
+    if any(isinstance(each, Request | Notification) and each.is_enveloped for each in messages):
+        return "modern"
+    return "modern" if is_modern_header(version_header) else "legacy"
+
+
+def is_modern_header(version_header: bytes | None) -> bool:
+    """Whether an `MCP-Protocol-Version` names a revision without a handshake."""
+    return version_header is not None and version_header.strip().decode("latin-1") in MODERN_VERSIONS

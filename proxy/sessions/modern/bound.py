@@ -1,0 +1,93 @@
+"""What does a client get in the place of what only its child can use?
+
+States and tasks of a child are good for whoever has them. Here they are bound to the client that they were given to.
+"""
+
+import msgspec
+from msgspec import Raw
+
+from proxy.protocol.answers import questions_of
+from proxy.protocol.envelope import MODERN_VERSIONS, RETRIED_METHODS
+from proxy.protocol.ids import decode_id
+from proxy.protocol.jsontext import Members, encode, parse_members
+from proxy.protocol.messages import Response
+from proxy.sessions.modern.call import ModernCall
+from proxy.sessions.modern.child import SharedChild
+from proxy.sessions.modern.continuations import Continuations
+from proxy.sessions.modern.tasks import Tasks
+
+
+def bind_answer(
+    call: ModernCall, response: Response, *, continuations: Continuations[SharedChild], tasks: Tasks[SharedChild]
+) -> Response:
+    """The result of a child, as its client gets it.
+
+    Raises:
+        TooManyContinuations: If it asks for input and too many wait already; the child is told that nobody will answer.
+    """
+    raw = bytes(response.members["result"])
+    method = call.request.method
+    if method == "server/discover":
+        return _with_result(response, _offered(parse_members(raw), shares=call.principal.group is not None))
+    if method in RETRIED_METHODS and b'"input_required"' in raw:
+        members = parse_members(raw)
+        if _type_of(members) == "input_required":
+            return _bind_state(call, response, members, continuations)
+    if b'"task"' in raw and method in RETRIED_METHODS:
+        members = parse_members(raw)
+        task_id = decode_id(members["taskId"]) if "taskId" in members else None
+        if _type_of(members) == "task" and isinstance(task_id, str):
+            call.child.holds += 1
+            tasks.add(task_id, principal=call.principal.name, child=call.child)
+    return response
+
+
+def _bind_state(
+    call: ModernCall, response: Response, result: Members, continuations: Continuations[SharedChild]
+) -> Response:
+    child = call.child
+    inner = decode_id(result["requestState"]) if "requestState" in result else None
+    if inner is None and child.group is not None and child.translator is None:
+        return response  # it needs neither this process nor a memory
+    state = inner if isinstance(inner, str) else None
+    try:
+        continuation = continuations.add(
+            call.request, principal=call.principal.name, asked=questions_of(result), inner=state, child=child
+        )
+    except Exception:
+        if child.translator is not None and state is not None:
+            child.translator.abandon(state)
+        raise
+    child.holds += 1
+    return _with_result(response, {**result, "requestState": Raw(encode(continuation.state))})
+
+
+def _offered(result: Members, *, shares: bool) -> Members:
+    """What the child speaks, as far as it is spoken here; and nothing that a process for each call can't keep."""
+    if "supportedVersions" in result:
+        try:
+            versions = msgspec.json.decode(bytes(result["supportedVersions"]))
+        except msgspec.DecodeError:
+            versions = []
+        both = [each for each in versions if each in MODERN_VERSIONS] if isinstance(versions, list) else []
+        result = {**result, "supportedVersions": Raw(encode(both or list(MODERN_VERSIONS)))}
+    if shares or not bytes(result.get("capabilities", Raw(b""))).startswith(b"{"):
+        return result
+    capabilities = parse_members(bytes(result["capabilities"]))
+    for name, raw in capabilities.items():
+        if bytes(raw).startswith(b"{"):
+            members = {
+                key: Raw(b"false") if key in ("listChanged", "subscribe") else value
+                for key, value in parse_members(bytes(raw)).items()
+            }
+            capabilities[name] = Raw(encode(members))
+    return {**result, "capabilities": Raw(encode(capabilities))}
+
+
+def _type_of(result: Members) -> str | None:
+    kind = decode_id(result["resultType"]) if "resultType" in result else None
+    return kind if isinstance(kind, str) else None
+
+
+def _with_result(response: Response, result: Members) -> Response:
+    return Response(response.id, {**response.members, "result": Raw(encode(result))})

@@ -1,0 +1,193 @@
+"""What is one process that serves clients without sessions?
+
+Above it is always a multiplexer that speaks 2026-07-28. A process that speaks only the handshake revisions has a
+translator in between.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from itertools import count
+
+import anyio
+
+from proxy.child.link import Line
+from proxy.child.process import Child
+from proxy.errors import ChildExited, ChildNotReading, ProxyError, TooManyCalls
+from proxy.observe import Counts
+from proxy.protocol.headers import Rules
+from proxy.sessions.modern.as_modern import AsModern
+from proxy.sessions.modern.limits import ModernLimits
+from proxy.sessions.modern.mux import Mux
+
+logger = logging.getLogger(__name__)
+
+_numbers = count(1)
+
+
+class SharedChild:
+    """One process, and what its clients have on it.
+
+    Its life is the task that `Pool` starts for it; `end` asks that task to end it.
+
+    Attributes:
+        group: Whose it is: the clients of one group share children. None for one that serves a single call.
+        capabilities: What it was told that its clients can do, as canonical JSON; None if each request says so itself.
+        mux: Its tables.
+        translator: Between the eras; None if the process speaks 2026-07-28 itself.
+        ended: Set from the moment it serves nothing new.
+        holds: Continuations and tasks that can go on only here.
+        rules: What its tools want repeated in headers, once it was asked.
+    """
+
+    def __init__(self, group: str | None, *, limits: ModernLimits, counts: Counts) -> None:
+        loop = asyncio.get_running_loop()
+        self.number = next(_numbers)
+        self.tag = f"shared-{self.number}"
+        self.group = group
+        self.capabilities: bytes | None = None
+        self.mux = Mux(limits=limits, counts=counts, clock=loop.time, tag=self.tag)
+        self.translator: AsModern | None = None
+        self.takes_turns = False
+        """Whether calls that may ask their client something have it for themselves, one after the other."""
+        self.is_ready = False
+        self.ended = anyio.Event()
+        self.end_reason = ""
+        self.returncode: int | None = None
+        self.holds = 0
+        self.rules: Rules | None = None
+        self.rules_at = 0.0
+        self.idle_since = self.created_at = loop.time()
+        self.on_freed: Callable[[], None] = lambda: None
+        """Called when a call has ended or a turn is over: somebody who waits may be next."""
+        self._clock = loop.time
+        self._limits = limits
+        self._is_leased = False
+        self._places = anyio.Semaphore(limits.max_calls_per_child)
+        self._child: Child | None = None
+        self._above: Callable[[list[Line]], None] = self.mux.received
+
+    def __repr__(self) -> str:
+        return f"<{self.tag} of {self.group!r}: {self.mux.calls_in_flight} calls, {self.holds} holds>"
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id."""
+        return self._child.pid if self._child else None
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it serves nothing new."""
+        return self.ended.is_set()
+
+    @property
+    def stderr_tail(self) -> list[str]:
+        """The last lines it wrote on stderr; for the log, never for a client."""
+        return self._child.stderr_tail if self._child is not None else []
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether ending it would take something from a client."""
+        return bool(self.mux.calls_in_flight or self.mux.listen_count or self.holds or self._is_leased)
+
+    # ---- life
+
+    def attach(self, child: Child) -> None:
+        """Connect the process."""
+        self._child = child
+        self.mux.attach(child.link)
+
+    def translate(self, translator: AsModern) -> None:
+        """The process speaks a handshake revision: everything goes through the translator from now on."""
+        assert self._child is not None  # attached before
+        self.translator = translator
+        self._above = translator.received
+        self.mux.attach(translator)
+        translator.attach(self._child.link)
+
+    def received(self, lines: list[Line]) -> None:
+        """Take what one read of its stdout brought."""
+        self._above(lines)
+
+    def gone(self, returncode: int | None) -> None:
+        """The process is dead, or (None) has shut us out."""
+        self.returncode = returncode
+        if not self.has_ended:
+            how = "closed its end of the connection" if returncode is None else "exited"
+            logger.log(
+                logging.WARNING if self.is_busy or returncode else logging.INFO,
+                "shared child is gone",
+                extra={"child": self.tag, "pid": self.pid, "returncode": returncode},
+            )
+            self.end("child exited", ChildExited(f"The server {how} before it answered"))
+
+    def end(self, reason: str, error: ProxyError) -> None:
+        """Serve nothing new; what is open fails. Does not wait for the process."""
+        if self.has_ended:
+            return
+        self.ended.set()
+        self.end_reason = reason
+        self.mux.fail_all(error)
+        self.on_freed()
+
+    def check(self, now: float) -> None:
+        """Act on what has taken too long. Called a few times a second."""
+        self.mux.check(now)
+        if self.translator is not None:
+            self.translator.check(now)
+
+    # ---- calls
+
+    @property
+    def is_free(self) -> bool:
+        """Whether a call that wants a turn could have it now."""
+        return not self._is_leased
+
+    def lease(self) -> None:
+        """The next call has it for itself, to its end, the pauses for input included."""
+        self._is_leased = True
+
+    def release(self) -> None:
+        """The turn is over."""
+        self._is_leased = False
+        self.idle_since = self._clock()
+        self.on_freed()
+
+    def take_place_at_once(self) -> bool:
+        """A place for a call, if there is one and its stdin is not far behind."""
+        if self.mux.link.pending_bytes > self._limits.stream_backlog_bytes:
+            return False
+        try:
+            self._places.acquire_nowait()
+        except anyio.WouldBlock:
+            return False
+        return True
+
+    async def take_place(self) -> None:
+        """Wait for a place for a call.
+
+        Raises:
+            TooManyCalls: If none became free within `place_timeout_seconds`.
+            ChildNotReading: If the child did not read its stdin.
+        """
+        limits = self._limits
+        with anyio.move_on_after(limits.place_timeout_seconds) as waited:
+            await self._places.acquire()
+        if waited.cancelled_caught:
+            raise TooManyCalls
+        try:
+            link = self.mux.link
+            with anyio.move_on_after(limits.stdin_stall_timeout_seconds):
+                while link.pending_bytes > limits.stream_backlog_bytes and not self.has_ended:
+                    await link.sent()
+                return
+            raise ChildNotReading
+        except BaseException:
+            self._places.release()
+            raise
+
+    def give_place_back(self) -> None:
+        """The call that had it has ended, or was never begun."""
+        self.idle_since = self._clock()
+        self._places.release()
+        self.on_freed()

@@ -1,0 +1,537 @@
+"""Which processes serve clients without sessions?
+
+Clients of one group share a child as far as the era of the server allows; a client that shares with nobody has one for
+each call. Children are started when somebody needs them, one start at a time for those who can share it.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import anyio
+import msgspec
+from anyio.abc import TaskGroup, TaskStatus
+from msgspec import Raw
+
+from proxy.child.process import Child, open_child
+from proxy.child.spec import ChildSpec
+from proxy.errors import (
+    ChildRestarting,
+    ChildStartFailed,
+    ChildStartTimedOut,
+    Draining,
+    ProxyError,
+    SessionEnded,
+    TooManyCalls,
+)
+from proxy.observe import Counts
+from proxy.protocol.envelope import RETRIED_METHODS, ModernRequest
+from proxy.sessions.backoff import GOOD_LIFE_SECONDS, Backoff
+from proxy.sessions.era import ServerEra
+from proxy.sessions.modern.child import SharedChild
+from proxy.sessions.modern.handshake import shake_hands
+from proxy.sessions.modern.limits import ModernLimits
+from proxy.sessions.modern.opening import Discovery, Finding
+from proxy.sessions.places import Places
+from proxy.sessions.starts import Starts
+
+logger = logging.getLogger(__name__)
+
+CHECK_SECONDS = 0.1
+"""How often time-outs are looked at; each may be late by this."""
+SPARE_IDLE_SECONDS = 60.0
+"""A child that was started only because another was taken ends after this. Ours: longer than a burst."""
+EVICTABLE_AFTER_SECONDS = 5.0
+"""An idle child makes room for somebody else's once it has been idle for so long."""
+
+Key = tuple[str, bytes | None]
+"""Who shares a child: the group, and what its clients can do (None where every request says so itself)."""
+
+
+class Pool:
+    """All children of one server that serve clients without sessions.
+
+    Args:
+        spec: How to start a child.
+        limits: Bounds of each.
+        counts: What an operator may see.
+        places: Room for them, which others share.
+        era: What is known of the server.
+        starts: Told how starts went.
+        on_gone: Told of each child that serves no more.
+    """
+
+    def __init__(
+        self,
+        *,
+        spec: ChildSpec,
+        limits: ModernLimits,
+        counts: Counts,
+        places: Places,
+        era: ServerEra,
+        starts: Starts,
+        on_gone: Callable[[SharedChild], None],
+    ) -> None:
+        self._spec = spec
+        self._limits = limits
+        self._counts = counts
+        self._places = places
+        self._era = era
+        self._starts = starts
+        self._on_gone = on_gone
+        self._tasks: TaskGroup | None = None
+        self._alive: set[SharedChild] = set()
+        self._shared: dict[Key, list[SharedChild]] = {}  # those that are ready, the first ones first
+        self._starting: dict[tuple[str, bytes | None, int], asyncio.Future[None]] = {}
+        self._running = 0  # tasks that own a process
+        self._changed = anyio.Event()
+        self._wakes = anyio.Event()
+        self._is_ending = False
+        self._is_silent = False  # a process has not answered the first question yet, and another has shaken hands
+        self.cut = 0
+        """What an end could not end in peace."""
+        self.checks: list[Callable[[float], None]] = []
+        """Called a few times a second while a child lives."""
+
+    @asynccontextmanager
+    async def run(self) -> AsyncIterator[None]:
+        """Own every child. On the way out all end, each with its ladder, shielded and bounded."""
+        self._backoff = Backoff(asyncio.get_running_loop().time)
+        async with anyio.create_task_group() as tasks:
+            self._tasks = tasks
+            self._places.evictors.append(self._evict)
+            tasks.start_soon(self._check_for_ever)
+            try:
+                yield
+            finally:
+                self._places.evictors.remove(self._evict)
+                self.end_all("stopped")
+                with anyio.CancelScope(shield=True):
+                    await self.all_gone()
+                tasks.cancel_scope.cancel()
+                self._tasks = None
+
+    @property
+    def children(self) -> set[SharedChild]:
+        """Those that serve, or are being started."""
+        return self._alive
+
+    # ---- getting one
+
+    async def shared(self, group: str, request: ModernRequest) -> SharedChild:
+        """A child that this group's clients share, ready; if the request may have a turn there, it has it.
+
+        Waits for a start, for a turn, and for room for a process.
+
+        Raises:
+            Draining, TooManyCalls, ChildStartFailed, ChildStartTimedOut, ChildRestarting: If there is none.
+        """
+        loop = asyncio.get_running_loop()
+        asked_at = loop.time()
+        overflow_at = asked_at + self._limits.lease_wait_seconds
+        capabilities = canonical(request.capabilities)
+        while True:
+            child, is_primary_there = self._choose(group, capabilities, request)
+            if child is not None:
+                return child
+            now = loop.time()
+            if not is_primary_there or now >= overflow_at:
+                if now - asked_at > self._limits.start_timeout_seconds + self._limits.place_timeout_seconds:
+                    raise TooManyCalls
+                await self._start_shared(group, capabilities, request, spare=is_primary_there)
+            else:
+                with anyio.move_on_after(overflow_at - now):
+                    await self._changed.wait()
+
+    def primary(self, group: str) -> SharedChild | None:
+        """The child of a group that serves any client of it at any time; None if there is none."""
+        ready = self._shared.get((group, None))
+        return ready[0] if ready else None
+
+    async def own(self, request: ModernRequest) -> SharedChild:
+        """A child for this request alone. Whoever gets it ends it.
+
+        Raises as `shared`.
+        """
+        child = await self._start(None, canonical(request.capabilities), request)
+        if child.takes_turns:
+            child.lease()
+        return child
+
+    def _choose(self, group: str, capabilities: bytes, request: ModernRequest) -> tuple[SharedChild | None, bool]:
+        """One that is ready and has room, and whether any is ready at all."""
+        for key in ((group, None), (group, capabilities)):
+            ready = self._shared.get(key)
+            if not ready:
+                continue
+            if not ready[0].takes_turns or request.method not in RETRIED_METHODS:
+                return ready[0], True
+            for child in ready:
+                if child.is_free:
+                    child.lease()
+                    return child, True
+            return None, True
+        return None, False
+
+    async def _start_shared(self, group: str, capabilities: bytes, request: ModernRequest, *, spare: bool) -> None:
+        """Start one more child for a group, or wait for the start that is going on."""
+        if self._tasks is None or self._is_ending:
+            raise Draining
+        kind = None if self._era.speaks_modern is not False else capabilities
+        number = len(self._shared.get((group, kind), ())) if spare else 0
+        while spare and (group, kind, number) in self._starting:  # each that waits for a turn starts one for itself
+            number += 1
+        key = (group, kind, number)
+        future = self._starting.get(key)
+        if future is None:
+            future = self._starting[key] = asyncio.get_running_loop().create_future()
+            future.add_done_callback(_looked_at)
+            self._tasks.start_soon(self._run_start, key, future, capabilities, request)
+        await asyncio.shield(future)
+
+    async def _run_start(
+        self,
+        key: tuple[str, bytes | None, int],
+        future: "asyncio.Future[None]",
+        capabilities: bytes,
+        request: ModernRequest,
+    ) -> None:
+        outcome: Exception | None = Draining()
+        try:
+            await self._start(key[0], capabilities, request)
+            outcome = None
+        except Exception as exc:
+            if not isinstance(exc, ProxyError):
+                logger.exception("start failed")
+            outcome = exc
+        finally:
+            del self._starting[key]
+            if not future.done():
+                if outcome is None:
+                    future.set_result(None)
+                else:
+                    future.set_exception(outcome if isinstance(outcome, ProxyError) else ProxyError())
+
+    # ---- starting one
+
+    async def _start(self, group: str | None, capabilities: bytes, request: ModernRequest) -> SharedChild:
+        """Start a process and find out what it speaks, if that is not known."""
+        await self._back_off()
+        started: list[SharedChild] = []
+        try:
+            child = await self._open(group, capabilities, request, started)
+        except BaseException as exc:
+            for each in started:
+                each.end("not ready", ChildStartFailed())
+            if isinstance(exc, ChildStartFailed | ChildStartTimedOut):
+                self._backoff.failed()
+                self._starts.note(failed=True)
+                self._log_failed_start(started)
+            raise
+        self._starts.note(failed=False)
+        self._ready(child)
+        return child
+
+    async def _open(
+        self, group: str | None, capabilities: bytes, request: ModernRequest, started: list[SharedChild]
+    ) -> SharedChild:
+        era, limits = self._era, self._limits
+        if era.speaks_modern is False or (era.speaks_modern is None and self._is_silent):
+            return await self._shake(await self._spawn(group, started), capabilities, request, started)
+        is_known = era.speaks_modern is True
+        child = await self._spawn(group, started)
+        discovery = Discovery(child)
+        finding = await discovery.finding(
+            seconds=limits.start_timeout_seconds if is_known else limits.probe_timeout_seconds
+        )
+        if finding is Finding.MODERN:
+            era.learned_modern(True, finding.value)
+            return child
+        if finding is Finding.NO_COMMON_REVISION:
+            raise ChildStartFailed("The server speaks no revision that is spoken here")
+        if finding is Finding.NOT_MODERN:
+            return await self._shake(child, capabilities, request, started, learned=finding.value)
+        if is_known and era.configured == "modern":
+            raise ChildStartTimedOut if finding is Finding.SILENT else ChildStartFailed
+        if finding is Finding.GONE:
+            if is_known:  # it crashes, which says nothing about its era
+                raise ChildStartFailed
+            return await self._shake(
+                await self._spawn(group, started), capabilities, request, started, learned=finding.value
+            )
+        return await self._race(child, discovery, capabilities, request, started)
+
+    async def _race(
+        self,
+        silent: SharedChild,
+        discovery: Discovery,
+        capabilities: bytes,
+        request: ModernRequest,
+        started: list[SharedChild],
+    ) -> SharedChild:
+        """One process is silent: a second gets `initialize` beside it, and whichever proves itself decides.
+
+        Silence alone is remembered only when it has lasted as long as any start may take: a package that is still
+        being downloaded is silent, too. An answer that comes late still counts.
+        """
+        assert self._tasks is not None  # a start is going on
+        winner: list[SharedChild] = []
+        faults: list[ProxyError] = []
+
+        async def wait_for_silent() -> None:
+            finding = await discovery.finding(seconds=self._limits.start_timeout_seconds)
+            if finding is Finding.MODERN:
+                self._era.learned_modern(True, "answered server/discover late")
+                winner.append(silent)
+                tasks.cancel_scope.cancel()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(wait_for_silent)
+            try:
+                second = await self._spawn(silent.group, started)
+                await self._shake(second, capabilities, request, started)
+                winner.append(second)
+            except ProxyError as exc:
+                faults.append(exc)
+            if winner:
+                tasks.cancel_scope.cancel()
+        if not winner:
+            raise faults[0]
+        for each in [each for each in started if each is not winner[0]]:
+            if each is silent and not silent.has_ended:
+                self._tasks.start_soon(self._listen_for_late_answer, silent, discovery)
+            else:
+                each.end("another has proved itself first", SessionEnded())
+        return winner[0]
+
+    async def _listen_for_late_answer(self, silent: SharedChild, discovery: Discovery) -> None:
+        self._is_silent = True
+        try:
+            finding = await discovery.finding(seconds=self._limits.start_timeout_seconds)
+        finally:
+            self._is_silent = False
+        if finding is Finding.MODERN:
+            self._era.learned_modern(True, "answered server/discover late")
+            if silent.group is not None:
+                self._ready(silent)
+                return
+        elif not self._is_ending:
+            self._era.learned_modern(False, f"{finding.value}, a second process answered initialize")
+        silent.end("another serves in its place", SessionEnded())
+
+    async def _shake(
+        self,
+        child: SharedChild,
+        capabilities: bytes,
+        request: ModernRequest,
+        started: list[SharedChild],
+        *,
+        learned: str | None = None,
+    ) -> SharedChild:
+        """Shake hands with a process; it is told what the clients of its group can do."""
+        era = self._era
+        if era.speaks_legacy is False and era.configured == "modern":
+            raise ChildStartFailed
+        refused_as_modern = await shake_hands(child, capabilities, request, limits=self._limits, counts=self._counts)
+        if not refused_as_modern:
+            child.capabilities = capabilities
+            if learned is not None:
+                era.learned_modern(False, learned)
+            era.learned_legacy(True, "answered initialize")
+            return child
+        if era.configured == "legacy":
+            raise ChildStartFailed("The server speaks no revision with a handshake")
+        era.learned_legacy(False, "refused initialize")
+        era.learned_modern(True, "refused initialize as a revision that it does not speak")
+        child.end("speaks no handshake", ChildStartFailed())
+        child = await self._spawn(child.group, started)
+        if await Discovery(child).finding(seconds=self._limits.start_timeout_seconds) is Finding.MODERN:
+            return child
+        raise ChildStartFailed
+
+    async def _back_off(self) -> None:
+        wait = self._backoff.wait_seconds
+        if wait > self._limits.place_timeout_seconds:
+            self._counts.add("refused.restarting")
+            raise ChildRestarting
+        if wait:
+            await anyio.sleep(wait)
+
+    async def _spawn(self, group: str | None, started: list[SharedChild]) -> SharedChild:
+        """A process that has said nothing yet. Waits for a place.
+
+        Raises:
+            Draining: If no new ones begin.
+            TooManyCalls: If no place became free within `place_timeout_seconds`.
+            ChildStartFailed: If it can't be started.
+        """
+        with anyio.move_on_after(self._limits.place_timeout_seconds) as waited:
+            while not self._places.has_room and not self._is_ending:
+                self._places.make_room()
+                await self._places.changed(1.0)
+        if self._tasks is None or self._is_ending:
+            raise Draining
+        if waited.cancelled_caught:
+            self._counts.add("refused.too_many_children")
+            raise TooManyCalls("Too many processes; try again later")
+        self._places.take()
+        self._running += 1
+        child = SharedChild(group, limits=self._limits, counts=self._counts)
+        child.on_freed = self._freed
+        started.append(child)
+        # From here on `_own` gives the place back, whatever happens to the caller.
+        await self._tasks.start(self._own, child)
+        return child
+
+    async def _own(self, child: SharedChild, *, task_status: TaskStatus[None]) -> None:
+        """Own one process from spawn to reaped child."""
+        process: Child | None = None
+        try:
+            async with open_child(
+                self._spec,
+                on_lines=child.received,
+                on_gone=child.gone,
+                finder=self._places.finder,
+                watch=self._places.watch,
+            ) as process:
+                self._places.started(process)
+                child.attach(process)
+                self._alive.add(child)
+                self._wakes.set()
+                task_status.started()
+                if self._is_ending:  # its start took longer than the drain
+                    child.end("shutdown", Draining())
+                await child.ended.wait()
+                self._forget(child)
+            self.cut += process.was_killed and self._is_ending
+        except Exception:
+            if process is None:
+                raise  # to the caller of `_spawn`
+            logger.exception("shared child ended badly", extra={"child": child.tag, "pid": child.pid})
+        finally:
+            child.end("not started", ChildStartFailed())
+            self._forget(child)
+            if process is not None:
+                self._places.ended(process)
+            self._running -= 1
+            self._places.give_back()
+            self._freed()
+
+    # ---- those that are ready
+
+    def _ready(self, child: SharedChild) -> None:
+        child.is_ready = True
+        logger.info(
+            "shared child ready",
+            extra={
+                "child": child.tag,
+                "pid": child.pid,
+                "era": "modern" if child.translator is None else "legacy",
+                "serves": "a group" if child.group is not None else "one call",
+            },
+        )
+        if child.group is not None and not child.has_ended:
+            self._shared.setdefault((child.group, child.capabilities), []).append(child)
+        self._freed()
+
+    def _forget(self, child: SharedChild) -> None:
+        if child not in self._alive:
+            return
+        self._alive.discard(child)
+        for key, children in list(self._shared.items()):
+            if child in children:
+                children.remove(child)
+                if not children:
+                    del self._shared[key]
+        if child.is_ready:
+            lived = asyncio.get_running_loop().time() - child.created_at
+            if child.returncode is not None and child.end_reason == "child exited" and child.group is not None:
+                self._backoff.failed(lived)
+            elif lived > GOOD_LIFE_SECONDS:
+                self._backoff.succeeded()
+        self._on_gone(child)
+        self._freed()
+
+    def _freed(self) -> None:
+        self._changed.set()
+        self._changed = anyio.Event()
+        self._places.wake()
+
+    def _log_failed_start(self, started: list[SharedChild]) -> None:
+        tail = started[-1].stderr_tail if started else []
+        logger.warning("shared child was never ready", extra={"stderr": tail or "nothing"})
+
+    # ---- ending
+
+    def _evict(self) -> bool:
+        """End the child that has been idle for the longest."""
+        now = asyncio.get_running_loop().time()
+        idle = [
+            child
+            for child in self._alive
+            if child.is_ready and not child.is_busy and now - child.idle_since > EVICTABLE_AFTER_SECONDS
+        ]
+        if not idle or self._running > len(self._alive):  # or one is ending already
+            return False
+        self._counts.add("evicted.idle_child")
+        min(idle, key=lambda child: child.idle_since).end("evicted: idle", SessionEnded())
+        return True
+
+    def end_all(self, reason: str) -> None:
+        """End every child; open calls get the error of a shutdown."""
+        self._is_ending = True
+        for child in list(self._alive):
+            calls = child.mux.calls_in_flight
+            if calls:
+                logger.warning("open calls cut off", extra={"child": child.tag, "calls": calls, "reason": reason})
+            self.cut += calls
+            child.end(reason, Draining())
+        self._freed()
+
+    async def all_gone(self) -> None:
+        """Wait until no process is left."""
+        while self._running:
+            await self._places.changed(1.0)
+
+    async def _check_for_ever(self) -> None:
+        while True:
+            if not self._alive:
+                self._wakes = anyio.Event()
+                await self._wakes.wait()
+            await anyio.sleep(CHECK_SECONDS)
+            now = asyncio.get_running_loop().time()
+            for check in self.checks:
+                check(now)
+            for child in list(self._alive):
+                try:
+                    child.check(now)
+                    self._end_if_idle(child, now)
+                except Exception:
+                    logger.exception("check failed", extra={"child": child.tag})
+                    child.end("bridge fault", ProxyError())
+
+    def _end_if_idle(self, child: SharedChild, now: float) -> None:
+        if child.is_busy or not child.is_ready or child.group is None:
+            return
+        limit = self._limits.idle_timeout_seconds
+        ready = self._shared.get((child.group, child.capabilities), [])
+        is_spare = ready[:1] != [child] or (child.translator is not None and self._era.speaks_modern is True)
+        if is_spare:
+            limit = min(SPARE_IDLE_SECONDS, limit or SPARE_IDLE_SECONDS)
+        if limit is not None and now - child.idle_since > limit:
+            child.end("idle", SessionEnded())
+
+
+def canonical(capabilities: Raw) -> bytes:
+    """The same for clients that can do the same."""
+    try:
+        return msgspec.json.encode(msgspec.json.decode(bytes(capabilities)), order="deterministic")
+    except (msgspec.DecodeError, RecursionError):
+        return bytes(capabilities)
+
+
+def _looked_at(future: "asyncio.Future[None]") -> None:
+    """Nobody may be left who waits for a start that failed; that is no fault."""
+    if not future.cancelled():
+        future.exception()
