@@ -275,7 +275,7 @@ class Exchange:
         self.link.send(line)
 
     def _told(self, notification: Notification) -> None:
-        if notification.method == "notifications/progress" and notification.subject is not None:
+        if notification.method == "notifications/progress":
             self._progress(notification.subject, notification.encode())
         elif notification.method == "notifications/cancelled":
             self._withdrawn(notification)
@@ -283,8 +283,8 @@ class Exchange:
             related = relates_to_a_call(notification.method, is_request=False)
             self.streams.deliver(notification.encode(), related=related)
 
-    def _progress(self, token: Id, message: bytes) -> None:
-        call = self._by_token.get(token)
+    def _progress(self, token: Id | None, message: bytes) -> None:
+        call = self._by_token.get(token) if token is not None else None
         if call is None:
             self._counts.add("dropped.progress_of_no_call")
             return

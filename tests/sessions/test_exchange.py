@@ -179,6 +179,19 @@ def test_progress_goes_to_the_call_with_its_token_and_moves_its_time_out() -> No
     assert isinstance(failure(number), CallTimedOut)
 
 
+@pytest.mark.parametrize(
+    "params", [{}, {"progressToken": None}, {"progressToken": [5]}, {"progressToken": "nobody"}, []]
+)
+def test_progress_of_no_call_is_nobodys(params: Any) -> None:
+    pair = Pair()
+    stream = pair.call(1, params={"_meta": {"progressToken": 5}})
+
+    pair.child_says({"jsonrpc": "2.0", "method": "notifications/progress", "params": params})
+
+    assert got(stream) == []
+    assert pair.counts.snapshot() == {"dropped.progress_of_no_call": 1}
+
+
 def test_progress_of_a_finished_call_is_dropped() -> None:
     pair = Pair()
     stream = pair.call(1, params={"_meta": {"progressToken": 5}})
