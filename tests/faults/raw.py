@@ -28,9 +28,12 @@ class Raw:
             await self._loop.sock_sendall(self._socket, data)
 
     async def read(self, max_bytes: int = 1 << 18) -> bytes:
-        """What has arrived; waits for something. Empty at the end."""
+        """What has arrived; waits for something. Empty at the end, however it came."""
         with anyio.fail_after(PATIENCE_SECONDS):
-            data = await self._loop.sock_recv(self._socket, max_bytes)
+            try:
+                data = await self._loop.sock_recv(self._socket, max_bytes)
+            except ConnectionResetError:
+                data = b""
         self.got += data
         return data
 

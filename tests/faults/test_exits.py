@@ -8,9 +8,9 @@ import anyio
 import pytest
 
 from tests.e2e.serving import serving
+from tests.faults.family import fork_family
 from tests.faults.outcomes import INTERNAL_ERROR, QUICK_SECONDS, assert_over, failure_of
 from tests.faults.unharmed import faulty_session
-from tests.support.children import is_alive
 from tests.support.daemon import Daemon
 from tests.support.mcp import (
     Client,
@@ -96,23 +96,21 @@ async def test_a_child_that_dies_between_calls_ends_its_session(daemon: Daemon) 
 
 async def test_grandchildren_die_when_their_child_has_died(daemon: Daemon) -> None:
     """They hold the pipes: the death is learnt from the process, not from the end of file."""
-    async with faulty_session(daemon) as (client, _):
-        pids = (await client.result(1, "fork", count=3))["pids"]
+    async with faulty_session(daemon) as (client, pid):
+        family = await fork_family(client, pid)
         with anyio.fail_after(QUICK_SECONDS):
             assert error_of(await client.post(call("x", "exit"))) == (500, INTERNAL_ERROR, "x")
 
-        await until_gone(*pids)
+        await until_gone(*family)
 
 
-@pytest.mark.parametrize("stubborn", [False, True])
-async def test_grandchildren_in_the_group_die_with_the_session(daemon: Daemon, stubborn: bool) -> None:
-    """SC-19: signals go to the group."""
+async def test_grandchildren_die_with_the_session(daemon: Daemon) -> None:
+    """SC-19: signals go to the group, and to whoever has left it."""
     async with faulty_session(daemon) as (client, pid):
-        pids = (await client.result(1, "fork", count=3, stubborn=stubborn))["pids"]
-        assert all(map(is_alive, pids))
+        family = await fork_family(client, pid)
         assert (await client.delete()).status_code == 200
 
-        await until_gone(pid, *pids)
+        await until_gone(pid, *family)
 
 
 async def test_a_child_that_ignores_sigterm_is_killed(daemon: Daemon) -> None:
