@@ -21,7 +21,8 @@ The modes that are about `initialize` may also stand in its `_meta`, under `mode
 
 Tools (`tools/call`; arguments in brackets, `?` marks those that may be left out):
     echo [anything]           the arguments
-    hold [key?, late_answer?] no answer until `release` [key?] of the same key; cancelled: none, or a late one
+    hold [key?, say?, late_answer?]   no answer until `release` [key?] of the same key, `say` is written at once;
+                              cancelled: none, or a late one
     sleep [seconds]           answer later
     progress [count]          `count` notifications for the call's token, in one write, then the answer
     ask [id, method, params?, cancel?]   a request of the server's own; the answer is the line that came back.
@@ -169,6 +170,7 @@ class Child:
             self.result(id_, {"echo": arguments})
         elif name == "hold":
             self.held[id_] = arguments
+            write(arguments.get("say", "").encode())
         elif name == "release":
             for held in [held for held, with_ in self.held.items() if with_.get("key") == arguments.get("key")]:
                 del self.held[held]
