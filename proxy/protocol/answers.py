@@ -11,7 +11,7 @@ from msgspec import Raw
 
 from proxy.errors import AnswersMalformed, NotJson, NotJsonRpc, TooDeep
 from proxy.protocol.envelope import ModernRequest
-from proxy.protocol.ids import decode_id
+from proxy.protocol.ids import text_at
 from proxy.protocol.jsontext import Members, parse_members
 
 _NOT_THE_REQUEST = frozenset({"_meta", "inputResponses", "requestState"})
@@ -25,8 +25,7 @@ def questions_of(result: Members) -> dict[str, str]:
     asked = {}
     for key, question in parse_members(bytes(raw)).items():
         members = parse_members(bytes(question)) if bytes(question).startswith(b"{") else {}
-        method = decode_id(members["method"]) if "method" in members else None
-        asked[key] = method if isinstance(method, str) else ""
+        asked[key] = text_at(members, "method") or ""
     return asked
 
 
@@ -64,8 +63,9 @@ def _fits(method: str, raw: Raw) -> bool:
     if answer is None:
         return False
     if method == "elicitation/create":
-        action = decode_id(answer["action"]) if "action" in answer else None
-        return action in ("accept", "decline", "cancel") and _is(answer, "content", b"{", optional=True)
+        return text_at(answer, "action") in ("accept", "decline", "cancel") and _is(
+            answer, "content", b"{", optional=True
+        )
     if method == "sampling/createMessage":
         return _is(answer, "role", b'"') and _is(answer, "model", b'"') and _is(answer, "content", b"{[")
     if method == "roots/list":

@@ -12,7 +12,7 @@ from msgspec import Raw
 
 from proxy.errors import EnvelopeMalformed, NotJsonRpc
 from proxy.protocol.framing import one_line
-from proxy.protocol.ids import decode_id
+from proxy.protocol.ids import text_at
 from proxy.protocol.jsontext import Members, encode, parse_members
 from proxy.protocol.messages import ENVELOPE_KEY, Notification, Request, refuse_lookalikes
 
@@ -85,9 +85,7 @@ class ModernRequest(msgspec.Struct, frozen=True):
 
     def text(self, name: str) -> str | None:
         """The string that `params` has under this name; None if there is none."""
-        raw = self.params.get(name)
-        value = decode_id(raw) if raw is not None else None
-        return value if isinstance(value, str) else None
+        return text_at(self.params, name)
 
     def declares(self, *path: str) -> bool:
         """Whether its client declares the capability at this path, as `("elicitation", "url")`."""
@@ -131,27 +129,24 @@ def read_envelope(request: Request) -> ModernRequest:
         raise EnvelopeMalformed(f"Invalid params: _meta lacks {' and '.join(missing)}")
     refuse_lookalikes(params, _ACTED_ON)
     refuse_lookalikes(meta, _ACTED_ON_IN_META)
-    version = decode_id(meta[ENVELOPE_KEY])
-    if not isinstance(version, str):
+    version = text_at(meta, ENVELOPE_KEY)
+    if version is None:
         raise EnvelopeMalformed(f"Invalid params: {ENVELOPE_KEY} must be a string")
     for key in (CAPABILITIES_KEY, CLIENT_INFO_KEY):
         if key in meta and _object(meta[key]) is None:
             raise EnvelopeMalformed(f"Invalid params: {key} must be an object")
-    level = decode_id(meta[LOG_LEVEL_KEY]) if LOG_LEVEL_KEY in meta else None
+    level = text_at(meta, LOG_LEVEL_KEY)
     if LOG_LEVEL_KEY in meta and level not in LOG_LEVELS:
         raise EnvelopeMalformed(f"Invalid params: {LOG_LEVEL_KEY} must be one of {', '.join(LOG_LEVELS)}")
     if "progressToken" in meta and request.progress_token is None:
         raise EnvelopeMalformed("Invalid params: progressToken must be a string or an integer")
-    return ModernRequest(
-        request, params, meta, version, meta[CAPABILITIES_KEY], level if isinstance(level, str) else None
-    )
+    return ModernRequest(request, params, meta, version, meta[CAPABILITIES_KEY], level)
 
 
 def version_of(notification: Notification) -> str | None:
     """The revision that a notification says it is written in; None if it says nothing that could be one."""
     meta = _object((_object(notification.members.get("params")) or {}).get("_meta")) or {}
-    version = decode_id(meta[ENVELOPE_KEY]) if ENVELOPE_KEY in meta else None
-    return version if isinstance(version, str) else None
+    return text_at(meta, ENVELOPE_KEY)
 
 
 def reaches(level: str | None, wanted: str | None) -> bool:

@@ -18,7 +18,7 @@ from msgspec import Raw
 
 from proxy.errors import HeaderMismatch, NotJson, RevisionUnsupported, TooDeep
 from proxy.protocol.envelope import MODERN_VERSIONS, ModernRequest
-from proxy.protocol.ids import decode_id
+from proxy.protocol.ids import decode_text
 from proxy.protocol.jsontext import parse_members, refuse_duplicates
 
 VERSION_HEADER = b"mcp-protocol-version"
@@ -47,7 +47,7 @@ def decode_value(value: bytes) -> str:
         HeaderMismatch: If it is marked as base64 and is not the base64 of a text in UTF-8.
     """
     text = value.strip(b" \t").decode("latin-1")
-    marked = _SENTINEL.fullmatch(text)
+    marked = _SENTINEL.fullmatch(text) if text.startswith("=?") else None
     if marked is None:
         return text
     try:
@@ -195,7 +195,7 @@ def _says(text: str, value: Raw) -> bool:
     """Whether a header says what an argument is. Numbers are compared as numbers: `42.0` is 42."""
     written = bytes(value)
     if written.startswith(b'"'):
-        return decode_id(value) == text
+        return decode_text(value) == text
     if written in (b"true", b"false"):
         return text == written.decode()
     if written[:1] in (b"{", b"["):

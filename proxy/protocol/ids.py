@@ -8,7 +8,7 @@ Spec: 2025-11-25 basic, Requests: "The ID MUST be a string or integer", "MUST NO
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import count
 
 from msgspec import Raw
@@ -19,6 +19,7 @@ Id = int | str
 MAX_ID_BYTES = 4096
 """Longest id as it is written. Ours: an id is kept when nothing else of its message is. SDKs need 36 at most."""
 
+_PLAIN = re.compile(rb'"[ !#-\[\]-~]*"')  # printable ASCII, nothing escaped: nearly all there are
 _INTEGER = re.compile(rb"-?[0-9]{1,4000}")
 
 
@@ -29,13 +30,27 @@ def decode_id(raw: bytes | Raw) -> Id | None:
         return None
     if _INTEGER.fullmatch(text):
         return int(text)
-    if text.startswith(b'"'):
-        try:
-            decoded = json.loads(text)  # not msgspec: an id may hold an escaped lone surrogate
-        except ValueError:
-            return None
-        return decoded if isinstance(decoded, str) else None
-    return None
+    return decode_text(text)
+
+
+def decode_text(raw: bytes | Raw) -> str | None:
+    """The string that these bytes write down, of any length; None if they are no string."""
+    text = bytes(raw)
+    if _PLAIN.fullmatch(text):
+        return text[1:-1].decode()
+    if not text.startswith(b'"'):
+        return None
+    try:
+        decoded = json.loads(text)  # not msgspec: it may hold an escaped lone surrogate
+    except ValueError:
+        return None
+    return decoded if isinstance(decoded, str) else None
+
+
+def text_at(members: Mapping[str, Raw], name: str) -> str | None:
+    """The string that a member is; None if there is no such member, or it is no string."""
+    raw = members.get(name)
+    return decode_text(raw) if raw is not None else None
 
 
 class IdMinter:

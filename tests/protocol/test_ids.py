@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from proxy.protocol.ids import MAX_ID_BYTES, Id, IdMinter, decode_id
+from proxy.protocol.ids import MAX_ID_BYTES, Id, IdMinter, decode_id, decode_text
 from tests.protocol.texts import bounded, strings, values
 
 LEGAL: list[tuple[bytes, Id]] = [
@@ -85,3 +85,21 @@ def test_an_id_is_minted_once_and_counts_from_one() -> None:
 
     assert [minter.mint() for _ in range(5)] == [1, 2, 3, 4, 5]
     assert other.mint() == 1
+
+
+@pytest.mark.parametrize(
+    ("written", "text"),
+    [
+        (b'"plain ~ text"', "plain ~ text"),
+        (b'"' + b"x" * 100_000 + b'"', "x" * 100_000),
+        (b'"a\\"b"', 'a"b'),
+        ('"\u00e9"'.encode(), "\u00e9"),
+        (b'"\\ud800"', "\ud800"),
+        (b'"a\nb"', None),
+        (b"7", None),
+        (b"null", None),
+        (b'"open', None),
+    ],
+)
+def test_a_text_may_be_of_any_length_and_is_nothing_else(written: bytes, text: str | None) -> None:
+    assert decode_text(written) == text

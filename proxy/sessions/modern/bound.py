@@ -8,7 +8,7 @@ from msgspec import Raw
 
 from proxy.protocol.answers import questions_of
 from proxy.protocol.envelope import MODERN_VERSIONS, RETRIED_METHODS
-from proxy.protocol.ids import decode_id
+from proxy.protocol.ids import text_at
 from proxy.protocol.jsontext import Members, encode, parse_members
 from proxy.protocol.messages import Response
 from proxy.sessions.modern.call import ModernCall
@@ -31,12 +31,12 @@ def bind_answer(
         return _with_result(response, _offered(parse_members(raw), shares=call.principal.group is not None))
     if method in RETRIED_METHODS and b'"input_required"' in raw:
         members = parse_members(raw)
-        if _type_of(members) == "input_required":
+        if text_at(members, "resultType") == "input_required":
             return _bind_state(call, response, members, continuations)
     if b'"task"' in raw and method in RETRIED_METHODS:
         members = parse_members(raw)
-        task_id = decode_id(members["taskId"]) if "taskId" in members else None
-        if _type_of(members) == "task" and isinstance(task_id, str):
+        task_id = text_at(members, "taskId")
+        if text_at(members, "resultType") == "task" and task_id is not None:
             call.child.holds += 1
             tasks.add(task_id, principal=call.principal.name, child=call.child)
     return response
@@ -46,17 +46,15 @@ def _bind_state(
     call: ModernCall, response: Response, result: Members, continuations: Continuations[SharedChild]
 ) -> Response:
     child = call.child
-    inner = decode_id(result["requestState"]) if "requestState" in result else None
+    inner = result.get("requestState")
     if inner is None and child.group is not None and child.translator is None:
         return response  # it needs neither this process nor a memory
-    state = inner if isinstance(inner, str) else None
     try:
         continuation = continuations.add(
-            call.request, principal=call.principal.name, asked=questions_of(result), inner=state, child=child
+            call.request, principal=call.principal.name, asked=questions_of(result), inner=inner, child=child
         )
     except Exception:
-        if child.translator is not None and state is not None:
-            child.translator.abandon(state)
+        child.abandon(inner)
         raise
     child.holds += 1
     return _with_result(response, {**result, "requestState": Raw(encode(continuation.state))})
@@ -82,11 +80,6 @@ def _offered(result: Members, *, shares: bool) -> Members:
             }
             capabilities[name] = Raw(encode(members))
     return {**result, "capabilities": Raw(encode(capabilities))}
-
-
-def _type_of(result: Members) -> str | None:
-    kind = decode_id(result["resultType"]) if "resultType" in result else None
-    return kind if isinstance(kind, str) else None
 
 
 def _with_result(response: Response, result: Members) -> Response:

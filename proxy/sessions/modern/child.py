@@ -10,12 +10,14 @@ from collections.abc import Callable
 from itertools import count
 
 import anyio
+from msgspec import Raw
 
 from proxy.child.link import Line
 from proxy.child.process import Child
 from proxy.errors import ChildExited, ChildNotReading, ProxyError, TooManyCalls
 from proxy.observe import Counts
 from proxy.protocol.headers import Rules
+from proxy.protocol.ids import decode_text
 from proxy.sessions.modern.as_modern import AsModern
 from proxy.sessions.modern.limits import ModernLimits
 from proxy.sessions.modern.mux import Mux
@@ -59,7 +61,7 @@ class SharedChild:
         self.rules_at = 0.0
         self.idle_since = self.created_at = loop.time()
         self.on_freed: Callable[[], None] = lambda: None
-        """Called when a call has ended or a turn is over: somebody who waits may be next."""
+        """Called when a turn is over, or the child serves no more: somebody who waits may be next."""
         self._clock = loop.time
         self._limits = limits
         self._is_leased = False
@@ -104,6 +106,12 @@ class SharedChild:
         self._above = translator.received
         self.mux.attach(translator)
         translator.attach(self._child.link)
+
+    def abandon(self, state: Raw | None) -> None:
+        """What was to go on with this state never will. A child that speaks 2026-07-28 has kept nothing of it."""
+        text = decode_text(state) if state is not None else None
+        if self.translator is not None and text is not None:
+            self.translator.abandon(text)
 
     def received(self, lines: list[Line]) -> None:
         """Take what one read of its stdout brought."""
@@ -190,4 +198,3 @@ class SharedChild:
         """The call that had it has ended, or was never begun."""
         self.idle_since = self._clock()
         self._places.release()
-        self.on_freed()

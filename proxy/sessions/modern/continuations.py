@@ -12,6 +12,8 @@ import secrets
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from msgspec import Raw
+
 from proxy.errors import StateRefused, TooManyContinuations
 from proxy.observe import Counts
 from proxy.protocol.answers import check_answers, digest_of
@@ -28,7 +30,7 @@ class Continuation(Generic[Child]):
         principal: Whose it is.
         digest: Of the request.
         asked: Key -> method of its questions.
-        inner: The state that the child gave; None if it gave none.
+        inner: The state that the child gave, as the bytes it was; None if it gave none.
         child: Where the retry must go.
         expires_at: On the loop's clock.
     """
@@ -41,7 +43,7 @@ class Continuation(Generic[Child]):
         principal: str,
         digest: bytes,
         asked: dict[str, str],
-        inner: str | None,
+        inner: Raw | None,
         child: Child,
         expires_at: float,
     ) -> None:
@@ -85,7 +87,7 @@ class Continuations(Generic[Child]):
         return len(self._open)
 
     def add(
-        self, request: ModernRequest, *, principal: str, asked: dict[str, str], inner: str | None, child: Child
+        self, request: ModernRequest, *, principal: str, asked: dict[str, str], inner: Raw | None, child: Child
     ) -> Continuation[Child]:
         """Keep a request that waits for input.
 

@@ -17,7 +17,7 @@ from proxy.observe import Counts
 from proxy.protocol.badlines import call_answered_by
 from proxy.protocol.envelope import ModernRequest, reaches
 from proxy.protocol.framing import one_line
-from proxy.protocol.ids import IdMinter, decode_id
+from proxy.protocol.ids import IdMinter, text_at
 from proxy.protocol.jsontext import encode, parse_members
 from proxy.protocol.messages import (
     BadLine,
@@ -250,8 +250,7 @@ class Mux:
         (call,) = self._wanting_logs.values()
         raw = notification.members.get("params")
         params = parse_members(bytes(raw)) if raw is not None and bytes(raw).startswith(b"{") else {}
-        level = decode_id(params["level"]) if "level" in params else None
-        if isinstance(level, str) and reaches(level, call.request.log_level):
+        if reaches(text_at(params, "level"), call.request.log_level):
             call.sink.notified(notification.encode())
         else:
             self._counts.add("dropped.log_below_level")

@@ -13,7 +13,7 @@ from msgspec import Raw
 from proxy.errors import HeaderMismatch, NotJson, NotJsonRpc
 from proxy.protocol.envelope import ModernRequest
 from proxy.protocol.headers import PARAM_PREFIX, HeaderRule, check_arguments, rules_of_listing
-from proxy.protocol.ids import decode_id
+from proxy.protocol.ids import text_at
 from proxy.protocol.jsontext import parse_members
 from proxy.protocol.messages import Response
 from proxy.sessions.modern.child import SharedChild
@@ -87,8 +87,6 @@ async def _learn(child: SharedChild, request: ModernRequest, now: float) -> None
 
 def _next(result: Raw) -> str | None:
     try:
-        raw = parse_members(bytes(result)).get("nextCursor")
+        return text_at(parse_members(bytes(result)), "nextCursor")
     except (NotJson, NotJsonRpc):
         return None
-    cursor = decode_id(raw) if raw is not None else None
-    return cursor if isinstance(cursor, str) else None

@@ -209,9 +209,8 @@ class ModernServing:
         child.holds -= 1
         if child.group is None:
             call.on_ended = lambda: self._end_if_unneeded(child)
-        state = Raw(encode(continuation.inner)) if continuation.inner is not None else None
         try:
-            await self._send(call, child, {"requestState": state})
+            await self._send(call, child, {"requestState": continuation.inner})
         except BaseException:
             self._put_back(continuation)
             raise
@@ -255,7 +254,7 @@ class ModernServing:
         if call.request.method == "subscriptions/listen":
             return response
         if not self._hinted and call.request.method == "tools/call":
-            self._look_for_back_channel(bytes(response.members["result"])[:4096])
+            self._look_for_back_channel(bytes(memoryview(response.members["result"])[:4096]))
         return bind_answer(call, response, continuations=self.continuations, tasks=self.tasks)
 
     def _look_at_error(self, call: ModernCall, response: Response) -> None:
@@ -288,8 +287,7 @@ class ModernServing:
         """Its client never came back."""
         child = continuation.child
         child.holds -= 1
-        if child.translator is not None and continuation.inner is not None:
-            child.translator.abandon(continuation.inner)
+        child.abandon(continuation.inner)
         if child.group is None:
             self._end_if_unneeded(child)
 
