@@ -9,7 +9,7 @@ CONFORMANCE_OLD_DIR := tests/interop/conformance-old
 SERVERS := .venv-servers
 PIP := pip install -q --disable-pip-version-check
 
-.PHONY: run test unit style types tests interop coverage bench format clean
+.PHONY: run test unit style types tests interop coverage bench soak format clean
 
 run: $(VENV)/.core
 	@$(BIN)/mcp-proxy --demo
@@ -43,6 +43,10 @@ coverage: $(VENV)/.test
 
 bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks
+
+# Ten minutes; SOAK_MINUTES, SOAK_SEED, SOAK_CLIENTS.
+soak: $(VENV)/.test
+	$(BIN)/python -m tests.soak
 
 format: $(VENV)/.test
 	$(BIN)/ruff check --fix .

@@ -1,0 +1,40 @@
+"""Which daemons are soaked? Each has its own share of the clients; every scenario must hold in front of each."""
+
+from dataclasses import dataclass
+
+CHILD_GRACES = ("--stdin-grace", "0.3s", "--term-grace", "0.3s")
+LIMITS = (
+    *("--max-sessions", "40", "--max-children", "50", "--max-calls-per-child", "8", "--max-get-streams", "2"),
+    *("--max-body", "2MiB", "--max-line", "1MiB", "--stream-backlog", "256KiB"),
+)
+TIMES = (
+    *("--idle-timeout", "8s", "--unused-timeout", "6s", "--place-timeout", "3s", "--start-timeout", "5s"),
+    *("--call-timeout", "5s", "--stdin-stall-timeout", "3s", "--server-request-timeout", "2s"),
+    *("--slow-reader-timeout", "2s", "--dead-peer-timeout", "17s", "--ping-interval", "1s", "--replay-age", "5s"),
+    *("--commit-after", "0.2s"),
+)
+"""Short: what takes half an hour in a real life happens some hundred times."""
+
+
+@dataclass(frozen=True)
+class Mode:
+    """One kind of daemon.
+
+    Attributes:
+        name: In the report.
+        flags: Beside those that all have.
+    """
+
+    name: str
+    flags: tuple[str, ...] = ()
+
+
+MODES: tuple[Mode, ...] = (
+    Mode("session"),
+    Mode("session, streams cut short", ("--close-stream-after", "0.4s", "--reconnect-delay", "0.1s")),
+)
+
+
+def flags_of(mode: Mode) -> tuple[str, ...]:
+    """All flags of its daemon."""
+    return (*CHILD_GRACES, *LIMITS, *TIMES, *mode.flags)
