@@ -107,6 +107,6 @@ SERVERS: dict[str, Server] = {
 
 def missing_packages() -> list[str]:
     """What the tests need and is not installed."""
-    sdk = NODE_MODULES / "@modelcontextprotocol" / "sdk"
-    missing = [str(path.name) for path in (sdk, SERVERS_PYTHON) if not path.exists()]
+    clients = [NODE_MODULES / "@modelcontextprotocol" / name for name in ("sdk", "client")]
+    missing = [path.name for path in (*clients, SERVERS_PYTHON) if not path.exists()]
     return missing + [program for program in ("node", "git") if shutil.which(program) is None]

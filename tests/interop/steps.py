@@ -10,10 +10,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
 Json: TypeAlias = dict[str, Any]
-Client: TypeAlias = Literal["python", "typescript"]
+Client: TypeAlias = Literal["python", "python auto", "typescript", "typescript 2", "typescript 2 auto"]
+"""`typescript` is `@modelcontextprotocol/sdk`, `typescript 2` is `@modelcontextprotocol/client`; `auto` tries
+2026-07-28 first, the others know or want the handshake only."""
 Ending: TypeAlias = Literal["result", "tool error", "error", "cancelled"]
 
 CLIENTS: tuple[Client, ...] = ("python", "typescript")
+"""Those that play every scenario of the handshake era."""
+ALL_CLIENTS: tuple[Client, ...] = ("python", "python auto", "typescript", "typescript 2", "typescript 2 auto")
 
 LOG = "notifications/message"
 UPDATED = "notifications/resources/updated"
@@ -37,7 +41,7 @@ class Step:
     """Progress notifications that reach the caller of this very step."""
     expect: dict[str, int] = field(default_factory=dict)
     """Notifications and requests from the server, by method, that arrive before the next step."""
-    only: tuple[Client, ...] = CLIENTS
+    only: tuple[Client, ...] = ALL_CLIENTS
 
     @property
     def name(self) -> str:
@@ -61,7 +65,11 @@ class Rule:
     why: str
     pattern: re.Pattern[str]
     replacement: str
-    only: tuple[Client, ...] = CLIENTS
+    only: tuple[Client, ...] = ALL_CLIENTS
+
+
+def _same(value: Json) -> Json:
+    return value
 
 
 @dataclass(frozen=True)
@@ -72,6 +80,10 @@ class Scenario:
     """For one step's outcome, where only a part is comparable."""
     inbound_views: dict[str, Callable[[Json], Json]] = field(default_factory=dict)
     """The same for one kind of notification."""
+    view: Callable[[Json], Json] = _same
+    """For every outcome, notification and description of the server, where two eras say the same in other words."""
+    ignored: frozenset[str] = frozenset()
+    """What a server sends by itself in one era only."""
     roots: Sequence[Json] = ()
     unreachable_tools: dict[Client, frozenset[str]] = field(default_factory=dict)
     """Tools that this client has no means to call to a good end."""
@@ -113,6 +125,15 @@ def answer(method: str, result: Json | None = None, *, error: Json | None = None
 
 def request(method: str, params: Json | None = None, **evidence: Any) -> Step:
     return Step("request", {"method": method, "params": params or {}}, **evidence)
+
+
+def watch(*uris: str) -> Step:
+    """Hear of changes of these resources, and of their list, until `unwatch`."""
+    return Step("watch", {"uris": list(uris)})
+
+
+def unwatch(*uris: str) -> Step:
+    return Step("unwatch", {"uris": list(uris)})
 
 
 def listing(op: str, says: str) -> Step:

@@ -14,9 +14,14 @@ from typing import IO, Any
 from tests.interop.steps import ELICITATION, ROOTS, SAMPLING, Client, Json, Rule, Scenario, Step
 
 DRIVERS = Path(__file__).parent / "drivers"
+PYTHON = [sys.executable, str(DRIVERS / "client.py")]
+NODE = ["node", str(DRIVERS / "client.mjs")]
 COMMANDS: dict[Client, list[str]] = {
-    "python": [sys.executable, str(DRIVERS / "client.py")],
-    "typescript": ["node", str(DRIVERS / "client.mjs")],
+    "python": PYTHON,
+    "python auto": PYTHON,
+    "typescript": NODE,
+    "typescript 2": NODE,
+    "typescript 2 auto": NODE,
 }
 LIMIT_SECONDS = 10.0
 """For one operation and for one wait in a driver."""
@@ -24,7 +29,7 @@ GIVE_UP_AFTER_SECONDS = 60.0
 """Then a driver takes no further step, but still hands in its transcript."""
 RUN_LIMIT_SECONDS = 90.0
 LEGACY = "2025-11-25"
-"""The revision that both clients agree on with every one of the servers in the handshake."""
+"""The revision that all clients agree on with every one of the servers in the handshake."""
 
 ANSWERS: Json = {
     SAMPLING: {
@@ -71,12 +76,14 @@ class Run:
         scenario: Scenario,
         connect: Json,
         substitutions: dict[str, str],
+        *,
+        log_level: str | None = None,
     ) -> "Run":
         """Start the driver; whatever happens, it is gone when the stack closes."""
         scenario = scenario.for_client(client)
         # Files, not pipes: nobody reads or writes while two drivers run side by side.
         job, out, err = (stack.enter_context(TemporaryFile()) for _ in range(3))
-        job.write(job_text(scenario, connect, substitutions).encode())
+        job.write(job_text(client, scenario, connect, substitutions, log_level).encode())
         job.seek(0)
         process = subprocess.Popen(COMMANDS[client], stdin=job, stdout=out, stderr=err)
         stack.callback(stop, process)
@@ -96,10 +103,15 @@ class Run:
         return transcript
 
 
-def job_text(scenario: Scenario, connect: Json, substitutions: dict[str, str]) -> str:
+def job_text(
+    client: Client, scenario: Scenario, connect: Json, substitutions: dict[str, str], log_level: str | None
+) -> str:
     text = json.dumps(
         {
             "connect": connect,
+            "mode": "auto" if client.endswith("auto") else "legacy",
+            "package": "sdk" if client == "typescript" else "client",
+            "logLevel": log_level,
             "clientInfo": {"name": "interop", "version": "1.0"},
             "limitSeconds": LIMIT_SECONDS,
             "giveUpAfterSeconds": GIVE_UP_AFTER_SECONDS,
@@ -135,19 +147,24 @@ def strings_in(value: Any) -> list[str]:
     return [found for part in parts for found in strings_in(part)]
 
 
-def problems_of(scenario: Scenario, transcript: Json) -> list[str]:
+def problems_of(scenario: Scenario, transcript: Json, *, expected_version: str = LEGACY) -> list[str]:
     """Where a transcript does not carry the evidence that its scenario demands."""
     version = transcript["server"]["protocolVersion"]
-    problems = [] if version == LEGACY else [f"the client speaks {version}, not {LEGACY}"]
+    problems = [] if version == expected_version else [f"the client speaks {version}, not {expected_version}"]
     wanted: dict[str, int] = {}
     for step, outcome in zip(scenario.steps, transcript["steps"], strict=True):
         problems += step_problems(step, outcome)
         for method, count in step.expect.items():
             wanted[method] = wanted.get(method, 0) + count
-    seen = {method: len(entries) for method, entries in transcript["inbound"].items()}
+    seen = {method: len(entries) for method, entries in heard(scenario, transcript).items()}
     if seen != wanted:
         problems.append(f"from the server came {seen}, not {wanted}")
     return problems
+
+
+def heard(scenario: Scenario, transcript: Json) -> dict[str, list[Json]]:
+    """What the server sent by itself, as far as the scenario cares."""
+    return {method: entries for method, entries in transcript["inbound"].items() if method not in scenario.ignored}
 
 
 def step_problems(step: Step, outcome: Json) -> list[str]:
@@ -213,14 +230,15 @@ def comparable(scenario: Scenario, transcript: Json) -> Json:
     on different streams. Within one kind the order counts.
     """
     steps = [
-        {"name": step.name, **scenario.views.get(step.name, _same)(outcome)}
+        {"name": step.name, **scenario.view(scenario.views.get(step.name, _same)(outcome))}
         for step, outcome in zip(scenario.steps, transcript["steps"], strict=True)
     ]
     inbound = {
-        method: [scenario.inbound_views.get(method, _same)(entry) for entry in entries]
-        for method, entries in sorted(transcript["inbound"].items())
+        method: [scenario.view(scenario.inbound_views.get(method, _same)(entry)) for entry in entries]
+        for method, entries in sorted(heard(scenario, transcript).items())
     }
-    ruled: Json = _apply({"server": transcript["server"], "steps": steps, "inbound": inbound}, scenario.rules)
+    server = scenario.view(transcript["server"])
+    ruled: Json = _apply({"server": server, "steps": steps, "inbound": inbound}, scenario.rules)
     return ruled
 
 

@@ -1,4 +1,5 @@
-// Plays one scenario with the official TypeScript client and prints what the client saw.
+// Plays one scenario with an official TypeScript client and prints what the client saw. Which one, and in which
+// mode, is in the job: `@modelcontextprotocol/sdk` knows the handshake only, `@modelcontextprotocol/client` both eras.
 //
 // In: one JSON document on stdin, see tests/interop/transcripts.py. Out: one JSON document on stdout.
 // The twin of client.py: same steps, same transcript, so that one scenario serves both.
@@ -7,12 +8,50 @@ import { createRequire } from "node:module";
 import { text } from "node:stream/consumers";
 
 const require = createRequire(new URL("../node/package.json", import.meta.url));
-const { Client } = require("@modelcontextprotocol/sdk/client/index.js");
-const { StdioClientTransport } = require("@modelcontextprotocol/sdk/client/stdio.js");
-const { StreamableHTTPClientTransport } = require("@modelcontextprotocol/sdk/client/streamableHttp.js");
-const { InMemoryTaskStore } = require("@modelcontextprotocol/sdk/experimental/tasks");
-const types = require("@modelcontextprotocol/sdk/types.js");
 
+/** What differs between the two packages. */
+const PACKAGES = {
+  sdk() {
+    const { Client } = require("@modelcontextprotocol/sdk/client/index.js");
+    const { StdioClientTransport } = require("@modelcontextprotocol/sdk/client/stdio.js");
+    const { StreamableHTTPClientTransport } = require("@modelcontextprotocol/sdk/client/streamableHttp.js");
+    const { InMemoryTaskStore } = require("@modelcontextprotocol/sdk/experimental/tasks");
+    const types = require("@modelcontextprotocol/sdk/types.js");
+    const schemas = [types.ListRootsRequestSchema, types.CreateMessageRequestSchema, types.ElicitRequestSchema];
+    const requests = { sampling: { createMessage: {} }, elicitation: { create: {} } };
+    return {
+      Client,
+      StdioClientTransport,
+      StreamableHTTPClientTransport,
+      ProtocolError: types.McpError,
+      types,
+      requests: schemas,
+      capabilities: { tasks: { list: {}, cancel: {}, requests } },
+      // No message queue: with one, this client keeps its answer to an elicitation of a task of the
+      // server's for itself, in plain stdio too.
+      options: () => ({ taskStore: new InMemoryTaskStore() }),
+      callTool: (client, params, options) => client.callTool(params, undefined, options),
+      isModern: () => false,
+    };
+  },
+  client() {
+    const { Client, StreamableHTTPClientTransport, ProtocolError } = require("@modelcontextprotocol/client");
+    const { StdioClientTransport } = require("@modelcontextprotocol/client/stdio");
+    return {
+      Client,
+      StdioClientTransport,
+      StreamableHTTPClientTransport,
+      ProtocolError,
+      requests: ["roots/list", "sampling/createMessage", "elicitation/create"],
+      capabilities: {},
+      options: (mode) => ({ versionNegotiation: { mode } }),
+      callTool: (client, params, options) => client.callTool(params, options),
+      isModern: (client) => client.getProtocolEra() === "modern",
+    };
+  },
+};
+
+const LOG_LEVEL_KEY = "io.modelcontextprotocol/logLevel";
 const STEP_KEY = "example.invalid/step";
 
 class Recorder {
@@ -52,7 +91,7 @@ class Recorder {
 }
 
 function plainError(error) {
-  if (error instanceof types.McpError) {
+  if (error instanceof sdk.ProtocolError) {
     const data = error.data === undefined ? {} : { data: error.data };
     return { code: error.code, message: error.message, ...data };
   }
@@ -66,28 +105,26 @@ class Player {
     this.answers = { ...job.answers };
     this.progress = [];
     this.options = { timeout: job.limitSeconds * 1000 };
-    this.client = new Client(job.clientInfo, {
+    this.client = new sdk.Client(job.clientInfo, {
       capabilities: {
         roots: { listChanged: true },
         sampling: {},
         elicitation: { form: {}, url: {} },
-        tasks: { list: {}, cancel: {}, requests: { sampling: { createMessage: {} }, elicitation: { create: {} } } },
+        ...sdk.capabilities,
       },
-      // No message queue: with one, this client keeps its answer to an elicitation of a task of the
-      // server's for itself, in plain stdio too.
-      taskStore: new InMemoryTaskStore(),
+      ...sdk.options(job.mode),
     });
     this.client.onerror = (error) => this.recorder.faults.push(String(error?.message ?? error));
     this.client.fallbackNotificationHandler = async ({ method, params }) => this.recorder.add(method, params ?? {});
-    for (const schema of [types.ListRootsRequestSchema, types.CreateMessageRequestSchema, types.ElicitRequestSchema]) {
-      this.client.setRequestHandler(schema, (request, extra) => this.answer(request, extra));
+    for (const request of sdk.requests) {
+      this.client.setRequestHandler(request, (request, extra) => this.answer(request, extra));
     }
   }
 
   async answer({ method, params }, extra) {
     const { result, error } = this.answers[method];
     this.recorder.add(method, { params: params ?? {}, answer: result ?? error });
-    if (error) throw new types.McpError(error.code, error.message);
+    if (error) throw new sdk.ProtocolError(error.code, error.message);
     if (!params?.task) return result;
     const task = await extra.taskStore.createTask({ ttl: params.task.ttl, pollInterval: 100 });
     await extra.taskStore.storeTaskResult(task.taskId, "completed", result);
@@ -96,8 +133,8 @@ class Player {
 
   transport() {
     const { stdio, url } = this.job.connect;
-    if (url) return new StreamableHTTPClientTransport(new URL(url));
-    return new StdioClientTransport(stdio);
+    if (url) return new sdk.StreamableHTTPClientTransport(new URL(url));
+    return new sdk.StdioClientTransport(stdio);
   }
 
   /**
@@ -130,10 +167,11 @@ class Player {
       protocolVersion = version;
       adopt?.(version);
     };
-    await this.client.connect(transport, this.options);
+    // Over stdio a slow start would be taken for a server of the handshake era.
+    await this.client.connect(transport, { timeout: 6 * this.options.timeout });
     this.noteProgress(transport);
     const server = {
-      protocolVersion,
+      protocolVersion: this.client.getNegotiatedProtocolVersion?.() ?? protocolVersion,
       info: this.client.getServerVersion(),
       capabilities: this.client.getServerCapabilities(),
       instructions: this.client.getInstructions() ?? null,
@@ -175,10 +213,27 @@ class Player {
   read = ({ uri }) => this.client.readResource({ uri }, this.options);
   subscribe = ({ uri }) => this.client.subscribeResource({ uri }, this.options);
   unsubscribe = ({ uri }) => this.client.unsubscribeResource({ uri }, this.options);
+
+  /** Hears of changes of the list of resources, and of some of them, as the era of the connection does it. */
+  async watch({ uris }) {
+    if (sdk.isModern(this.client)) {
+      this.subscription = await this.client.listen({ resourcesListChanged: true, resourceSubscriptions: uris }, this.options);
+    } else {
+      for (const uri of uris) await this.client.subscribeResource({ uri }, this.options);
+    }
+  }
+
+  async unwatch({ uris }) {
+    await this.subscription?.close();
+    if (!sdk.isModern(this.client)) {
+      for (const uri of uris) await this.client.unsubscribeResource({ uri }, this.options);
+    }
+  }
+
   get_prompt = (params) => this.client.getPrompt(params, this.options);
   complete = (params) => this.client.complete(params, this.options);
   set_level = ({ level }) => this.client.setLoggingLevel(level, this.options);
-  request = ({ method, params }) => this.client.request({ method, params }, types.ResultSchema, this.options);
+  request = ({ method, params }) => this.client.request({ method, params }, sdk.types.ResultSchema, this.options);
   roots_changed = () => this.client.sendRootsListChanged();
 
   async set_answer({ method, answer }) {
@@ -186,11 +241,12 @@ class Player {
   }
 
   async call({ name, arguments: args, until }, progress) {
-    const _meta = { [STEP_KEY]: this.progress.push(progress) - 1 };
+    const log = this.job.logLevel && sdk.isModern(this.client) ? { [LOG_LEVEL_KEY]: this.job.logLevel } : {};
+    const _meta = { [STEP_KEY]: this.progress.push(progress) - 1, ...log };
     const options = { ...this.options, onprogress: () => {} };
     const deadline = Date.now() + this.job.limitSeconds * 1000;
     for (;;) {
-      const result = await this.client.callTool({ name, arguments: args, _meta }, undefined, options);
+      const result = await sdk.callTool(this.client, { name, arguments: args, _meta }, options);
       if (!until || JSON.stringify(result).includes(until) || Date.now() > deadline) return result;
     }
   }
@@ -204,7 +260,7 @@ class Player {
       if (progressed === after.progress) stop.abort("stopped by the test");
     };
     const options = { ...this.options, signal: stop.signal, onprogress };
-    const running = this.client.callTool({ name, arguments: args }, undefined, options).then(
+    const running = sdk.callTool(this.client, { name, arguments: args }, options).then(
       (result) => ({ finished: result }),
       (error) => ({ cancelled: plainError(error) }),
     );
@@ -221,7 +277,7 @@ class Player {
 
   async task_call({ name, arguments: args }) {
     const params = { name, arguments: args, task: { ttl: 60_000 } };
-    const created = await this.client.request({ method: "tools/call", params }, types.CreateTaskResultSchema, this.options);
+    const created = await this.client.request({ method: "tools/call", params }, sdk.types.CreateTaskResultSchema, this.options);
     this.taskId = created.task.taskId;
     return created;
   }
@@ -230,8 +286,10 @@ class Player {
   task_list = () => this.client.experimental.tasks.listTasks(undefined, this.options);
   task_cancel = () => this.client.experimental.tasks.cancelTask(this.taskId, this.options);
   task_result = () =>
-    this.client.experimental.tasks.getTaskResult(this.taskId, types.CallToolResultSchema, this.options);
+    this.client.experimental.tasks.getTaskResult(this.taskId, sdk.types.CallToolResultSchema, this.options);
 }
 
-const player = new Player(JSON.parse(await text(process.stdin)));
+const job = JSON.parse(await text(process.stdin));
+const sdk = PACKAGES[job.package]();
+const player = new Player(job);
 process.stdout.write(JSON.stringify(await player.play()), () => process.exit(0));

@@ -1,4 +1,4 @@
-"""Plays one scenario with the official Python client in legacy mode and prints what the client saw.
+"""Plays one scenario with the official Python client and prints what the client saw.
 
 In: one JSON document on stdin, see tests/interop/transcripts.py. Out: one JSON document on stdout.
 The twin of client.mjs: same steps, same transcript, so that one scenario serves both.
@@ -8,6 +8,7 @@ import json
 import sys
 import warnings
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from typing import Any, TypeAlias
 
 import anyio
@@ -17,6 +18,7 @@ from mcp.client import ClientRequestContext
 from mcp.client.session import IncomingMessage
 from mcp.client.stdio import StdioServerParameters
 from mcp.shared.dispatcher import ProgressFnT
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import BaseModel, ValidationError
 
 Json: TypeAlias = dict[str, Any]
@@ -66,12 +68,14 @@ class Player:
         self.answers: dict[str, Json] = dict(job["answers"])
         self.recorder = Recorder()
         self.client = self._client()
+        self.watching = AsyncExitStack()
 
     def _client(self) -> Client:
         connect = self.job["connect"]
         return Client(
             connect["url"] if "url" in connect else StdioServerParameters(**connect["stdio"]),
-            mode="legacy",
+            mode=self.job["mode"],
+            log_level=self.job["logLevel"],
             read_timeout_seconds=self.limit_seconds,
             client_info=types.Implementation(**self.job["clientInfo"]),
             sampling_callback=self._sampling,
@@ -112,7 +116,7 @@ class Player:
         steps: list[Json] = []
         counts: dict[str, int] = {}
         give_up = anyio.current_time() + self.job["giveUpAfterSeconds"]
-        async with self.client as client:
+        async with self.client as client, self.watching:
             server = {
                 "protocolVersion": client.protocol_version,
                 "info": plain(client.server_info) if client.server_info else None,
@@ -174,6 +178,21 @@ class Player:
 
     async def unsubscribe(self, args: Json, progress: list[Json]) -> Any:
         return await self.client.session.unsubscribe_resource(args["uri"])
+
+    async def watch(self, args: Json, progress: list[Json]) -> None:
+        """Hear of changes of the list of resources, and of some of them, as the era of the connection does it."""
+        if self.client.protocol_version in MODERN_PROTOCOL_VERSIONS:
+            listen = self.client.listen(resources_list_changed=True, resource_subscriptions=args["uris"])
+            await self.watching.enter_async_context(listen)
+        else:
+            for uri in args["uris"]:
+                await self.client.session.subscribe_resource(uri)
+
+    async def unwatch(self, args: Json, progress: list[Json]) -> None:
+        await self.watching.aclose()
+        if self.client.protocol_version not in MODERN_PROTOCOL_VERSIONS:
+            for uri in args["uris"]:
+                await self.client.session.unsubscribe_resource(uri)
 
     async def get_prompt(self, args: Json, progress: list[Json]) -> Any:
         return await self.client.get_prompt(args["name"], args.get("arguments"))
