@@ -17,7 +17,7 @@
     ├── EventsGone           nobody's: what a client comes back for is kept no more
     └── CapacityReached      we are full, or going away
         └── TooManySessions · TooManyCalls · TooManyStreams · TooManyUploads · StreamOverflow
-            Draining · TooManyListens · TooManyContinuations · ChildRestarting
+            OutOfResources · Draining · TooManyListens · TooManyContinuations · ChildRestarting
 
 The message of each is written for the client: it names the fault, never a path, an argv, a stack or
 the text of another exception. `proxy/edge/answers.py` has the one table that gives each a status and a code.
@@ -219,6 +219,10 @@ class ChildRestarting(CapacityReached):
 
 class StreamOverflow(CapacityReached):
     message = "More was sent for this request than its client took"
+
+
+class OutOfResources(CapacityReached):
+    message = "There is no room for another server process; try again later"
 
 
 class Draining(CapacityReached):

@@ -14,18 +14,20 @@ from proxy.child.death import DeathWatch
 from proxy.child.ladder import Step, ladder
 from proxy.child.link import Line, PipeLink
 from proxy.child.pipes import undone
-from proxy.child.procfs import Stat, still_alive
+from proxy.child.procfs import Stat, is_out_of_descriptors, still_alive
 from proxy.child.spawn import Spawned, spawn
 from proxy.child.spec import ChildSpec
 from proxy.child.stderr import StderrDrain
 from proxy.child.strays import StrayFinder, end_strays, kill_strays
 from proxy.child.watch import NoWatch, ProcessWatch
-from proxy.errors import ChildStartFailed
+from proxy.errors import OutOfResources
 
 logger = logging.getLogger(__name__)
 
 _POLL_SECONDS = 0.02  # between looks at a process group, which has no event of its own
 _MOST_POLL_SECONDS = 0.2
+_LOOK_AGAIN_SECONDS = 10.0
+"""Descriptors that are used up come back when something else ends, which is what happens at such a time."""
 _CLOSED_GRACE_SECONDS = 0.5
 """A dying child closes its pipes a moment before its death can be seen; one that lives on has shut us out."""
 
@@ -145,7 +147,7 @@ class Child:
         try:
             self._seen = await self._descendants()  # while their ancestry is unbroken
             await self._climb()
-            strays = still_alive(self._seen) | await self._finder.find(self._spawned.marker)
+            strays = await self._strays()
             if strays and await end_strays(strays, term_grace_seconds=self._spec.term_grace_seconds):
                 self.was_killed = True
         except Exception:
@@ -162,9 +164,23 @@ class Child:
     async def _descendants(self) -> set[Stat]:
         try:
             return await self._finder.descendants(self.pid)
-        except (OSError, RuntimeError):  # out of threads or descriptors: they are still known by the marker
-            logger.exception("descendants not looked for", extra={"pid": self.pid})
+        except (OSError, RuntimeError) as exc:  # out of threads or descriptors: they are still known by the marker
+            logger.warning("descendants not looked for", extra={"pid": self.pid, "error": type(exc).__name__})
             return set()
+
+    async def _strays(self) -> set[int]:
+        """What has left the group. Waits for a descriptor to look with, for `_LOOK_AGAIN_SECONDS` at most."""
+        pause, give_up_at = _POLL_SECONDS, self._loop.time() + _LOOK_AGAIN_SECONDS
+        while True:
+            try:
+                return still_alive(self._seen) | await self._finder.find(self._spawned.marker)
+            except OSError as exc:
+                if not is_out_of_descriptors(exc) or self._loop.time() > give_up_at:
+                    raise
+            if pause == _POLL_SECONDS:
+                logger.warning("no descriptor to look for strays with; looking again", extra={"pid": self.pid})
+            await anyio.sleep(pause)
+            pause = min(2 * pause, _MOST_POLL_SECONDS)
 
     async def _climb(self) -> None:
         steps = ladder(
@@ -249,7 +265,7 @@ async def open_child(
         watch: Who else is told of the process.
 
     Raises:
-        ChildStartFailed: If it can't be started.
+        ChildStartFailed, OutOfResources: If it can't be started. See `spawn`.
     """
     spawned = await spawn(spec)
     try:
@@ -260,7 +276,7 @@ async def open_child(
             raise
         # The kernel watches no more descriptors for us.
         logger.warning("child not watched", extra={"error": f"{type(exc).__name__}: {exc}"})
-        raise ChildStartFailed from exc
+        raise OutOfResources from exc
     watch = watch or NoWatch()
     try:
         watch.started(child.pid)

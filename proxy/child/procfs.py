@@ -1,5 +1,9 @@
-"""Which processes are alive? Reads `/proc`; knows nothing where there is none."""
+"""Which processes are alive? Reads `/proc`; knows nothing where there is none.
 
+What looks at processes raises OSError if there is no descriptor left to look with: that is not the answer "none".
+"""
+
+import errno
 import os
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
@@ -30,14 +34,18 @@ def parse_stat(text: str) -> Stat:
     return Stat(int(pid), fields[0], int(fields[1]), int(fields[2]), int(fields[19]))
 
 
+def is_out_of_descriptors(exc: Exception) -> bool:
+    """Whether it failed for want of a descriptor, of ours or of the machine's; there may be one a moment later."""
+    return isinstance(exc, OSError) and exc.errno in (errno.EMFILE, errno.ENFILE)
+
+
 def living_groups(groups: Collection[int]) -> dict[int, bool]:
     """Which of these process groups have a living member; empty where that can't be known.
 
     Looks at every process: some thirty microseconds for each. For use in a thread.
     """
-    try:
-        names = [name for name in os.listdir(PROC) if name.isdigit()]
-    except OSError:
+    names = _processes()
+    if not names:
         return {}
     living = {stat.group for name in names if (stat := _read(name)) is not None and stat.is_alive}
     return {group: group in living for group in groups}
@@ -77,8 +85,9 @@ def children(pid: int) -> set[int]:
         for thread in os.listdir(f"{PROC}/{pid}/task"):
             with open(f"{PROC}/{pid}/task/{thread}/children", encoding="ascii") as file:
                 found.update(map(int, file.read().split()))
-    except (OSError, ValueError):
-        return found
+    except (OSError, ValueError) as exc:
+        if is_out_of_descriptors(exc):
+            raise
     return found
 
 
@@ -88,16 +97,14 @@ def carriers(markers: Collection[bytes]) -> dict[bytes, set[int]]:
     Looks at every process that we may look at: some ten microseconds for each. For use in a thread.
     """
     found: dict[bytes, set[int]] = {}
-    try:
-        names = [name for name in os.listdir(PROC) if name.isdigit()]
-    except OSError:
-        return found
-    for name in names:
+    for name in _processes():
         try:
             with open(f"{PROC}/{name}/environ", "rb") as file:
                 environ = file.read()
-        except OSError:
-            continue
+        except OSError as exc:
+            if is_out_of_descriptors(exc):
+                raise
+            continue  # not ours to look at, or it ended meanwhile
         if not any(marker in environ for marker in markers):
             continue
         stat = _read(name)
@@ -114,9 +121,20 @@ def is_zombie(pid: int) -> bool:
     return stat is not None and not stat.is_alive
 
 
+def _processes() -> list[str]:
+    try:
+        return [name for name in os.listdir(PROC) if name.isdigit()]
+    except OSError as exc:
+        if is_out_of_descriptors(exc):
+            raise
+        return []
+
+
 def _read(name: str) -> Stat | None:
     try:
         with open(f"{PROC}/{name}/stat", encoding="utf-8", errors="replace") as file:
             return parse_stat(file.read())
-    except (OSError, ValueError):
+    except (OSError, ValueError) as exc:
+        if is_out_of_descriptors(exc):
+            raise
         return None  # it ended meanwhile

@@ -1,5 +1,6 @@
 """How does a process come to be, and who owns it when nobody waits for it any more?"""
 
+import errno
 import logging
 import os
 import secrets
@@ -14,9 +15,12 @@ import anyio.to_thread
 
 from proxy.child.pipes import widen
 from proxy.child.spec import MARKER, ChildSpec
-from proxy.errors import ChildStartFailed
+from proxy.errors import ChildStartFailed, OutOfResources
 
 logger = logging.getLogger(__name__)
+
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM)
+"""Nothing is wrong with the program; there is no room for it now. Spec: pipe(2), fork(2)."""
 
 _REAP_SECONDS = 1.0
 """A process that was sent SIGKILL is dead in milliseconds; one that hangs in the kernel is not waited for."""
@@ -58,16 +62,18 @@ async def spawn(spec: ChildSpec) -> Spawned:
     the reason, the process is ended: by us if it has begun, else by the thread that begins it.
 
     Raises:
-        ChildStartFailed: If it can't be started.
+        OutOfResources: If the machine has no descriptor, process, thread or memory left for it.
+        ChildStartFailed: If it can't be started for another reason.
     """
     handover = _Handover(spec)
     try:
         # A limiter of its own: a host may hold all the threads that are shared.
         await anyio.to_thread.run_sync(handover.begin, limiter=anyio.CapacityLimiter(1))
         return handover.take()
-    except (OSError, ValueError, RuntimeError) as exc:  # the last: no thread can be started
+    except (OSError, ValueError, RuntimeError) as exc:
         logger.warning("child not started", extra={"error": f"{type(exc).__name__}: {exc}"})
-        raise ChildStartFailed from exc
+        is_full = isinstance(exc, RuntimeError) or getattr(exc, "errno", None) in _EXHAUSTED  # no thread can be started
+        raise (OutOfResources if is_full else ChildStartFailed) from exc
     finally:
         handover.give_up()
 

@@ -125,7 +125,10 @@ class OrphanReaper:
         One that has just been started and is not yet known to anybody must not be taken for an orphan: a zombie is
         reaped when it is seen a second time.
         """
-        dead = {pid for pid in children(os.getpid()) - self._own() if is_zombie(pid)}
+        try:
+            dead = {pid for pid in children(os.getpid()) - self._own() if is_zombie(pid)}
+        except OSError:  # no descriptor left to look with; next time
+            return 0
         count = 0
         for pid in dead & self._seen:
             with suppress(ChildProcessError):

@@ -83,6 +83,7 @@ REFUSALS: dict[type[ProxyError], Refusal] = {
     errors.TooManyListens: _FULL,
     errors.TooManyContinuations: _FULL,
     errors.ChildRestarting: _FULL,
+    errors.OutOfResources: _FULL,
     errors.StreamOverflow: Refusal(500, INTERNAL_ERROR),
     errors.Draining: _FULL,
 }

@@ -138,7 +138,7 @@ class SessionManager:
         Raises:
             Draining: If no new sessions begin.
             TooManySessions: If no place became free within `place_timeout_seconds`.
-            ChildStartFailed: If the child can't be started.
+            ChildStartFailed, OutOfResources: If the child can't be started.
         """
         if self._tasks is None:
             raise Draining("The bridge is not running")

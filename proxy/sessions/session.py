@@ -293,7 +293,7 @@ async def open_session(
     """Own one session from spawn to reaped child.
 
     Raises:
-        ChildStartFailed: If the child can't be started.
+        ChildStartFailed, OutOfResources: If the child can't be started.
     """
     session = Session(limits=limits, counts=counts)
     async with open_child(

@@ -18,7 +18,7 @@ from proxy.child.process import open_child
 from proxy.child.procfs import children
 from proxy.child.spawn import Spawned
 from proxy.child.spec import ChildSpec
-from proxy.errors import ChildStartFailed
+from proxy.errors import ChildStartFailed, OutOfResources
 from tests.support.children import ECHO, Heard, is_alive, running_child, spec
 
 IGNORES_SIGTERM = """
@@ -257,7 +257,7 @@ async def test_a_child_that_can_not_be_watched_is_not_left_behind(
         async with running_child("") as (_, heard):
             await heard.until(gone=1)
     else:
-        with pytest.raises((ChildStartFailed, RuntimeError)):
+        with pytest.raises((OutOfResources, RuntimeError)):
             async with running_child(ECHO):
                 raise AssertionError("it started")
 

@@ -5,6 +5,7 @@ each place where it waits: cancelled as by an owner with anyio, as by one with a
 """
 
 import asyncio
+import errno
 import os
 import sys
 import threading
@@ -15,9 +16,10 @@ import pytest
 
 from proxy.child.looks import SharedLook
 from proxy.child.process import open_child
+from proxy.child.procfs import carriers
 from proxy.child.spec import MARKER, ChildSpec
 from proxy.child.strays import StrayFinder
-from proxy.errors import ChildStartFailed
+from proxy.errors import ChildStartFailed, OutOfResources
 from tests.support.children import Heard
 from tests.support.interrupt import WAYS, awaits_in, walk
 from tests.support.mcp import children_of
@@ -32,9 +34,11 @@ HOLDS = {
     "child/process.py open_child: child._end": "the child, its family, its pipes, its pidfd",
     "child/process.py Child._end: self._descendants": "the child",
     "child/process.py Child._end: self._climb": "the child",
-    "child/process.py Child._end: self._finder.find": "what has left the group",
+    "child/process.py Child._end: self._strays": "what has left the group",
     "child/process.py Child._end: end_strays": "what has left the group, and its pidfds",
     "child/process.py Child._descendants: self._finder.descendants": "the child",
+    "child/process.py Child._strays: self._finder.find": "what has left the group",
+    "child/process.py Child._strays: anyio.sleep": "what has left the group",
     "child/process.py Child._climb: self._group_lives": "the child's group",
     "child/process.py Child._climb: self._try": "the child",
     "child/process.py Child._try: self._exited.wait": "the child",
@@ -65,6 +69,7 @@ for outside in (False, True):
 print('ready', flush=True)
 sys.stdin.read()
 """
+STRAY = FAMILY.replace("(False, True)", "(True,)").replace("SIG_IGN", "SIG_DFL")
 PYTHON = (sys.executable, "-I", "-S", "-c")
 READS_NOTHING = "import signal\nprint('ready', flush=True)\nsignal.pause()\n"
 
@@ -101,6 +106,18 @@ class Scene:
 
     async def has_a_stubborn_family(self) -> None:
         await self.live(*PYTHON, FAMILY, lines=1)
+
+    async def ends_without_a_descriptor(self) -> None:
+        """There is none for the first look at what has left the group."""
+        failures = [OSError(errno.EMFILE, "none left")]
+
+        def look(markers: Collection[bytes]) -> dict[bytes, set[int]]:
+            if failures:
+                raise failures.pop()
+            return carriers(markers)
+
+        self.finder._carriers = SharedLook(look, set)
+        await self.live(*PYTHON, STRAY, lines=1)
 
     async def is_not_read_by(self) -> None:
         await self.live(*PYTHON, READS_NOTHING, lines=1, say=b"x" * 1_000_000)
@@ -150,10 +167,11 @@ async def test_a_child_is_gone_wherever_its_owner_is_interrupted(way: str) -> No
     for scenario in (
         scene.comes_and_goes,
         scene.has_a_stubborn_family,
+        scene.ends_without_a_descriptor,
         scene.is_not_read_by,
         scene.asks_while_another_looks,
     ):
-        done = await walk(scenario, way, expected=[ChildStartFailed], after_each=nothing_is_left)
+        done = await walk(scenario, way, expected=[ChildStartFailed, OutOfResources], after_each=nothing_is_left)
         seen |= done.keys
 
     assert awaits_in("child") == HOLDS.keys()

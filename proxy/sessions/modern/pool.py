@@ -125,7 +125,8 @@ class Pool:
         Waits for a start, for a turn, and for room for a process.
 
         Raises:
-            Draining, TooManyCalls, ChildStartFailed, ChildStartTimedOut, ChildRestarting: If there is none.
+            Draining, TooManyCalls, OutOfResources, ChildStartFailed, ChildStartTimedOut, ChildRestarting: If there is
+                none.
         """
         loop = asyncio.get_running_loop()
         asked_at = loop.time()
@@ -364,7 +365,7 @@ class Pool:
         Raises:
             Draining: If no new ones begin.
             TooManyCalls: If no place became free within `place_timeout_seconds`.
-            ChildStartFailed: If it can't be started.
+            ChildStartFailed, OutOfResources: If it can't be started.
         """
         with anyio.move_on_after(self._limits.place_timeout_seconds) as waited:
             while not self._places.has_room and not self._is_ending:
