@@ -20,6 +20,7 @@ from proxy.edge.dispatch import McpEndpoint
 from proxy.edge.endpoint import EdgeLimits, LegacyEndpoint
 from proxy.edge.front import Front
 from proxy.edge.health import Health
+from proxy.edge.inbox import Inbox
 from proxy.edge.isolation import Isolation
 from proxy.edge.middleware.origin import OriginGuard, is_loopback_name
 from proxy.edge.modern import ModernEdgeLimits, ModernEndpoint
@@ -143,11 +144,11 @@ class Bridge:
 
     def _build(self, is_daemon: bool) -> ASGIApp:
         settings = self.settings
+        inbox = Inbox(uploads=self._uploads, max_json_depth=settings.max_json_depth)
         endpoint = McpEndpoint(
             legacy=LegacyEndpoint(self.manager, self._presence, _edge_limits(settings), self._shutdown),
             modern=self._modern_endpoint(),
-            uploads=self._uploads,
-            max_json_depth=settings.max_json_depth,
+            inbox=inbox,
         )
         health = Health(
             settings.server_name,
