@@ -21,7 +21,8 @@ Then give the client the URL:
 
   {"mcpServers": {"fetch": {"type": "http", "url": "http://127.0.0.1:3000/mcp"}}}
 
-Each client gets a session with a server process of its own. /health and /readyz tell how it goes.
+Each client gets a session with a server process of its own; clients of revision 2026-07-28, which
+has no sessions, share one as --modern-isolation says. /health and /readyz tell how it goes.
 """
 
 ENDING = """\
@@ -35,7 +36,7 @@ to be cut off, 2 for settings that can't be.
 
 GROUPS = {
     "The server": ("command", "demo", "server_name", "cwd", "env", "pass_env", "protocol_version", "child_era"),
-    "Where to listen, and to whom": ("host", "port", "path", "allowed_origin", "allowed_host"),
+    "Where to listen, and to whom": ("host", "port", "path", "legacy_sse", "allowed_origin", "allowed_host"),
     "Sessions": (
         *("max_sessions", "max_children", "idle_timeout_seconds", "unused_timeout_seconds"),
         *("session_age_seconds", "place_timeout_seconds"),
@@ -43,6 +44,10 @@ GROUPS = {
     "Calls": (
         *("call_timeout_seconds", "call_timeout_total_seconds", "commit_after_seconds"),
         *("max_calls_per_child", "server_request_timeout_seconds"),
+    ),
+    "Clients without sessions (2026-07-28)": (
+        *("modern_isolation", "modern_commit_after_seconds", "lease_wait_seconds"),
+        *("continuation_timeout_seconds", "max_continuations", "max_listens", "probe_timeout_seconds"),
     ),
     "Server processes": (
         *("start_timeout_seconds", "stdin_grace_seconds", "term_grace_seconds"),

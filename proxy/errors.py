@@ -8,7 +8,7 @@
     │   ├── SessionMissing · SessionNotFound · AlreadyInitialized · DuplicateId
     │   ├── CallCancelled
     │   └── EnvelopeMalformed · HeaderMismatch · RevisionUnsupported · CapabilityMissing · MethodNotFound
-    │       ModernMethodNotAllowed · StateRefused · AnswersMalformed · TaskUnknown          (2026-07-28)
+    │       ModernMethodNotAllowed · PostNotAllowed · StateRefused · AnswersMalformed · TaskUnknown
     ├── ChildFault           the child did
     │   ├── ChildStartFailed · ChildStartTimedOut
     │   ├── ChildExited · AnswerUnusable
@@ -67,6 +67,10 @@ class MethodNotAllowed(ClientFault):
 
 class ModernMethodNotAllowed(ClientFault):
     message = "Method Not Allowed: in this revision everything is a POST"
+
+
+class PostNotAllowed(ClientFault):
+    message = "Method Not Allowed: messages are POSTed here"
 
 
 class NotAcceptable(ClientFault):

@@ -91,6 +91,9 @@ class Settings(BaseSettings):
     path: str = "/mcp"
     """Where the server is served."""
 
+    legacy_sse: bool = False
+    """Serve the transport of 2024-11-05, too, at /sse and /messages/."""
+
     allowed_origin: Words = ()
     """Origin of web pages that may call, beside those of this machine; `*` is any; repeat it."""
 
@@ -309,6 +312,8 @@ class Settings(BaseSettings):
         if f"{self.path.rstrip('/')}/{self.server_name}" in TAKEN_PATHS:
             # The server is served there, too; on an exempt path nobody would check the Origin.
             raise ValueError(f"with --path {self.path}, --server-name can't be {self.server_name}: this path is taken")
+        if self.legacy_sse and self.path in ("/sse", "/messages"):
+            raise ValueError(f"with --legacy-sse, --path can't be {self.path}: this path is taken")
         if self.dead_peer_timeout_seconds < self.slow_reader_timeout_seconds + 15:
             raise ValueError(
                 "--dead-peer-timeout must be at least 15s more than --slow-reader-timeout: "

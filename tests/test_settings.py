@@ -17,6 +17,10 @@ def load(*argv: str, **environ: str) -> Settings:
     return Settings.load(argv, environ)
 
 
+SWITCHES = ("demo", "legacy_sse")
+"""Flags without a value."""
+
+
 def refused(*argv: str, **environ: str) -> str:
     with pytest.raises(SettingsError) as caught:
         load(*argv, **environ)
@@ -72,10 +76,17 @@ def test_an_empty_variable_is_not_set() -> None:
 
 @pytest.mark.parametrize("field", [name for name, _ in flag_fields()])
 def test_every_field_is_a_flag_and_a_variable(field: str) -> None:
-    value = {"command": "x", "demo": "true", "cwd": "/", "env": "A=1", "path": "/x", "protocol_version": "2025-06-18"}
+    value = {
+        "command": "x",
+        **dict.fromkeys(SWITCHES, "true"),
+        "cwd": "/",
+        "env": "A=1",
+        "path": "/x",
+        "protocol_version": "2025-06-18",
+    }
     text = value.get(field) or default(field).replace("none", "30s") or "x"
     base = {} if field in ("command", "demo") else {"SERVER_COMMAND": "x"}
-    words = [flag(field)] if field == "demo" else [flag(field), text]
+    words = [flag(field)] if field in SWITCHES else [flag(field), text]
 
     assert getattr(load(*words, **base), field) == getattr(load(**base, **{variable(field): text}), field)
 
@@ -252,7 +263,7 @@ def test_the_defaults_are_those_of_the_manual() -> None:
         **{"start_timeout_seconds": 60, "drain_timeout_seconds": 10, "stdin_stall_timeout_seconds": 30},
         **{"stdin_grace_seconds": 2, "term_grace_seconds": 2, "slow_reader_timeout_seconds": 30},
         **{"ping_interval_seconds": 15, "commit_after_seconds": 5, "server_request_timeout_seconds": 50},
-        **{"modern_isolation": "auto", "modern_commit_after_seconds": 15, "lease_wait_seconds": 2},
+        **{"legacy_sse": False, "modern_isolation": "auto", "modern_commit_after_seconds": 15, "lease_wait_seconds": 2},
         **{"continuation_timeout_seconds": 600, "max_continuations": 256, "max_listens": 1024},
         **{"probe_timeout_seconds": 10},
         **{"dead_peer_timeout_seconds": 45, "replay_events": 1000, "replay_size_bytes": 1 << 20},

@@ -47,6 +47,7 @@ REFUSALS: dict[type[ProxyError], Refusal] = {
     errors.TooDeep: Refusal(400, INVALID_REQUEST),
     errors.BatchRefused: Refusal(400, INVALID_REQUEST),
     errors.MethodNotAllowed: Refusal(405, INVALID_REQUEST, ((b"allow", ALLOW),)),
+    errors.PostNotAllowed: Refusal(405, INVALID_REQUEST, ((b"allow", b"POST"),)),
     errors.ModernMethodNotAllowed: Refusal(405, INVALID_REQUEST, ((b"allow", b"POST"),)),
     errors.NotAcceptable: Refusal(406, INVALID_REQUEST),
     errors.UnsupportedMediaType: Refusal(415, INVALID_REQUEST),

@@ -11,7 +11,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
 from proxy.child.spec import ChildSpec, child_environment
@@ -22,6 +22,7 @@ from proxy.edge.front import Front
 from proxy.edge.health import Health
 from proxy.edge.inbox import Inbox
 from proxy.edge.isolation import Isolation
+from proxy.edge.legacy_sse import Endpoint, LegacySse
 from proxy.edge.middleware.origin import OriginGuard, is_loopback_name
 from proxy.edge.modern import ModernEdgeLimits, ModernEndpoint
 from proxy.edge.presence import Presence
@@ -166,6 +167,7 @@ class Bridge:
         app = Starlette(
             routes=[
                 *(Route(each, endpoint=endpoint) for each in dict.fromkeys(paths)),
+                *(self._legacy_sse_routes(inbox) if settings.legacy_sse else ()),
                 Route("/health", health.health, methods=["GET"]),
                 Route("/healthz", health.health, methods=["GET"]),
                 Route("/readyz", health.ready, methods=["GET"]),
@@ -181,6 +183,17 @@ class Bridge:
             loopback_hosts_only=is_daemon and is_loopback_name(settings.host),
             exempt_paths=HEALTH_PATHS,
         )
+
+    def _legacy_sse_routes(self, inbox: Inbox) -> list[BaseRoute]:
+        legacy_sse = LegacySse(self.manager, inbox, _edge_limits(self.settings), self._shutdown)
+        return [
+            Route(path, endpoint=Endpoint(serve))
+            for serve, paths in (
+                (legacy_sse.stream, ("/sse", "/sse/")),
+                (legacy_sse.messages, ("/messages", "/messages/")),
+            )
+            for path in paths
+        ]
 
     def _modern_endpoint(self) -> ModernEndpoint | None:
         """None if the operator offers handshake revisions only."""

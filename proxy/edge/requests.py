@@ -52,11 +52,16 @@ def check_post_headers(headers: dict[bytes, bytes]) -> None:
 
     Spec: 2025-11-25 basic/transports, Sending Messages 2.
     """
-    if not _is_json(headers.get(b"content-type", b"")):
-        raise UnsupportedMediaType
+    check_json(headers)
     accept = headers.get(b"accept")
     if not (_accepts(accept, b"application/json") and _accepts(accept, b"text/event-stream")):
         raise NotAcceptable
+
+
+def check_json(headers: dict[bytes, bytes]) -> None:
+    """Raises UnsupportedMediaType if the body is not `application/json`."""
+    if not _is_json(headers.get(b"content-type", b"")):
+        raise UnsupportedMediaType
 
 
 @lru_cache(maxsize=256)

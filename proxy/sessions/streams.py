@@ -118,6 +118,16 @@ class Streams:
         self.offer_waiting()
         return stream
 
+    def listen_on(self, stream: Stream) -> None:
+        """This stream of `new` is for whatever is said to its client, which can't come back to it.
+
+        Raises:
+            TooManyStreams: If `max_get_streams` are open.
+        """
+        self._add_listen(stream)
+        self._has_listened = True
+        self.offer_waiting()
+
     def resume(self, last_event_id: str) -> Stream | None:
         """The stream that this event was on, with what followed on it waiting; None if it is none of ours.
 
