@@ -534,6 +534,7 @@ def test_a_child_that_never_answers_what_is_cancelled_is_free_a_while_after_its_
     assert bridge.events == []
     bridge.pass_time(0.6)
     assert bridge.events == ["free"]
+    assert bridge.modern.open_count == 0
 
     bridge.child_answers(child_id)
     assert bridge.up() == []
@@ -565,6 +566,33 @@ def test_a_cancelled_call_has_its_open_questions_refused_first() -> None:
     assert [refused(first), refused(second)] == [(0, REFUSED), (1, REFUSED)]
     assert cancelled["params"]["requestId"] == child_id
     bridge.pass_time(0.1)
+    assert bridge.up() == []
+
+
+def test_nothing_is_said_of_a_cancelled_call_any_more() -> None:
+    """HM-07."""
+    bridge = Bridge()
+    upper_id = bridge.call(progress=True, level="debug")
+    child_id = bridge.down()[-1]["id"]
+    bridge.cancel(upper_id)
+    bridge.down()
+
+    bridge.child_tells("notifications/progress", {"progressToken": child_id, "progress": 1})
+    bridge.child_tells("notifications/message", {"level": "error", "data": "x"})
+    bridge.cancel(upper_id)
+
+    assert (bridge.up(), bridge.down()) == ([], [])
+
+
+def test_an_address_that_a_cancelled_call_needed_is_not_asked_for_with_the_next() -> None:
+    bridge = Bridge()
+    bridge.cancel(bridge.call())
+    cancelled = bridge.down()[0]
+
+    bridge.child_fails(cancelled["id"], -32042, data={"elicitations": [ADDRESS]})
+    bridge.call()
+
+    assert bridge.got()["method"] == "tools/call"
     assert bridge.up() == []
 
 
@@ -924,3 +952,21 @@ def test_an_answer_that_cannot_be_read_ends_the_turn() -> None:
 
     assert bridge.answer()["error"]["code"] == -32603
     assert bridge.events == ["free"]
+
+
+def test_a_timer_of_one_turn_does_not_fire_in_the_next() -> None:
+    bridge = Bridge(debounce_seconds=1.0)
+    bridge.call()
+    child_id = bridge.got()["id"]
+    bridge.child_asks(0)
+    bridge.loop.now += 0.9
+    bridge.child_answers(child_id)
+    bridge.call()
+    bridge.child_asks(1)
+    bridge.up()
+
+    bridge.pass_time(0.5)
+    assert bridge.up() == []
+    bridge.pass_time(0.6)
+
+    assert list(bridge.asked()[1]) == ["ask-2"]
