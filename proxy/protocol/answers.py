@@ -9,10 +9,10 @@ import hashlib
 import msgspec
 from msgspec import Raw
 
-from proxy.errors import AnswersMalformed, NotJson, NotJsonRpc, TooDeep
+from proxy.errors import AnswersMalformed
 from proxy.protocol.envelope import ModernRequest
 from proxy.protocol.ids import text_at
-from proxy.protocol.jsontext import Members, parse_members
+from proxy.protocol.jsontext import Members, as_object, parse_members
 
 _NOT_THE_REQUEST = frozenset({"_meta", "inputResponses", "requestState"})
 
@@ -50,16 +50,20 @@ def check_answers(asked: dict[str, str], raw: Raw | None) -> None:
     """
     if raw is None:
         return
-    answers = _object(raw)
+    answers = as_object(raw)
     if answers is None:
         raise AnswersMalformed("Invalid params: inputResponses must be an object")
     for key, method in asked.items():
-        if key in answers and not _fits(method, answers[key]):
+        if key in answers and not fits(method, answers[key]):
             raise AnswersMalformed(f"Invalid params: inputResponses[{key!r}] is no answer to {method}")
 
 
-def _fits(method: str, raw: Raw) -> bool:
-    answer = _object(raw)
+def fits(method: str, raw: Raw) -> bool:
+    """Whether this has the shape of an answer to such a question.
+
+    Spec: 2026-07-28 schema, ElicitResult, CreateMessageResult, ListRootsResult.
+    """
+    answer = as_object(raw)
     if answer is None:
         return False
     if method == "elicitation/create":
@@ -78,16 +82,6 @@ def _is(members: Members, name: str, starts: bytes, *, optional: bool = False) -
     if raw is None or bytes(raw) == b"null":
         return optional
     return bytes(raw)[:1] in [starts[i : i + 1] for i in range(len(starts))]
-
-
-def _object(raw: Raw) -> Members | None:
-    data = bytes(raw)
-    if not data.startswith(b"{"):
-        return None
-    try:
-        return parse_members(data)
-    except (NotJson, NotJsonRpc, TooDeep):
-        return None
 
 
 def _canonical(raw: Raw) -> bytes:

@@ -8,11 +8,11 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from proxy.protocol.jsontext import Members, as_object, encode, parse_array, text_of
-from proxy.protocol.translate_to_modern import COMPLETE, NO_HOLD, PREFIX, meta_of
+from proxy.protocol.envelope import MODERN_VERSIONS, PREFIX
+from proxy.protocol.ids import decode_text, text_at
+from proxy.protocol.jsontext import Members, as_object, encode, parse_array
+from proxy.protocol.translate_to_modern import COMPLETE, NO_HOLD, meta_of
 from proxy.protocol.versions import LEGACY_VERSIONS
-
-MODERN_VERSION = "2026-07-28"
 
 SAME_EXTENSIONS = frozenset({f"{PREFIX}ui"})
 """Extensions that are the same in both eras: all they need are unknown members, which pass."""
@@ -73,7 +73,7 @@ def initialize(request_id: int, *, capabilities: Members, client_info: Raw | Non
         client_info: Name and version of the client; whatever lacks one of them is replaced.
     """
     named = as_object(client_info) or {}
-    is_whole = all(isinstance(text_of(named.get(member)), str) for member in ("name", "version"))
+    is_whole = all(text_at(named, member) is not None for member in ("name", "version"))
     params = {
         "protocolVersion": LEGACY_VERSIONS[-1],
         "capabilities": capabilities,
@@ -90,7 +90,7 @@ def read_server(result: Raw | None) -> Server | None:
     members = as_object(result)
     if members is None:
         return None
-    version = text_of(members.get("protocolVersion"))
+    version = text_at(members, "protocolVersion")
     instructions = members.get("instructions")
     return Server(
         version if isinstance(version, str) else LEGACY_VERSIONS[0],
@@ -103,7 +103,7 @@ def read_server(result: Raw | None) -> Server | None:
 def supported_versions(data: Raw | None) -> list[str]:
     """The revisions that the data of a refused handshake names. Spec: 2026-07-28 basic, Version negotiation."""
     listed = bytes((as_object(data) or {}).get("supported", b""))
-    named = [text_of(Raw(each)) for each in parse_array(listed)] if listed.startswith(b"[") else []
+    named = [decode_text(each) for each in parse_array(listed)] if listed.startswith(b"[") else []
     return [each for each in named if each is not None]
 
 
@@ -117,7 +117,7 @@ def discover_result(server: Server) -> Raw:
     extensions = _same_extensions(server.capabilities)
     if extensions is not None:
         capabilities["extensions"] = extensions
-    result: dict[str, Any] = {"supportedVersions": [MODERN_VERSION], "capabilities": capabilities}
+    result: dict[str, Any] = {"supportedVersions": MODERN_VERSIONS, "capabilities": capabilities}
     if server.instructions is not None:
         result["instructions"] = server.instructions
     return Raw(encode({**result, "resultType": COMPLETE, **NO_HOLD, **meta_of({}, server.info)}))

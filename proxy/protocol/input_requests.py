@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from proxy.protocol.ids import Id
-from proxy.protocol.jsontext import Members, as_object, encode, parse_array, text_of
+from proxy.protocol.ids import Id, text_at
+from proxy.protocol.jsontext import Members, as_object, encode, parse_array
 from proxy.protocol.translate_to_modern import meta_of
 
 SAMPLING = "sampling/createMessage"
@@ -24,7 +24,6 @@ MAX_URL_ELICITATIONS = 16
 """Addresses that one error may name. Ours: an honest server names one."""
 
 _KEY = re.compile(r"[ -~]{1,64}")
-_ACTIONS = frozenset({"accept", "decline", "cancel"})
 _NONE: Members = {}
 
 
@@ -79,7 +78,7 @@ def lacking(method: str, params: Members, declared: Declared) -> dict[str, Any]:
         if declared.sampling and (declared.tools or not params.keys() & {"tools", "toolChoice"}):
             return {}
         return {"sampling": {"tools": {}} if declared.sampling else {}}
-    mode = text_of(params.get("mode")) or "form"
+    mode = text_at(params, "mode") or "form"
     if mode == "url":
         return {} if declared.urls else {"elicitation": {"url": {}}}
     return {} if declared.forms else {"elicitation": {"form": {}}}
@@ -111,7 +110,7 @@ def url_elicitations(error: Raw) -> list[Raw]:
     asked: list[Raw] = []
     for element in parse_array(listed) if listed.startswith(b"[") else ():
         params = as_object(Raw(element)) or _NONE
-        if text_of(params.get("url")) is None or text_of(params.get("message")) is None:
+        if text_at(params, "url") is None or text_at(params, "message") is None:
             return []
         asked.append(input_request(ELICITATION, {**params, "mode": Raw(b'"url"')}))
     return asked if len(asked) <= MAX_URL_ELICITATIONS else []
@@ -133,23 +132,6 @@ def read_responses(raw: Raw | None) -> Members | None:
     return responses
 
 
-def is_answer(method: str, raw: Raw) -> bool:
-    """Whether this has the shape of an answer to such a question.
-
-    Spec: 2026-07-28 schema, ElicitResult, CreateMessageResult, ListRootsResult.
-    """
-    answer = as_object(raw)
-    if answer is None:
-        return False
-    if method == ELICITATION:
-        is_content = bytes(answer.get("content", b"null"))[:1] in (b"{", b"n")
-        return text_of(answer.get("action")) in _ACTIONS and is_content
-    if method == SAMPLING:
-        is_content = bytes(answer.get("content", b""))[:1] in (b"{", b"[")
-        return is_content and all(text_of(answer.get(name)) is not None for name in ("role", "model"))
-    return bytes(answer.get("roots", b"")).startswith(b"[")
-
-
 def legacy_answer(raw: Raw) -> Raw:
     """An answer as a server of the handshake era reads it: not all of them take null for what is left out."""
     answer = as_object(raw) or _NONE
@@ -160,7 +142,7 @@ def legacy_answer(raw: Raw) -> Raw:
 
 def is_accepted(raw: Raw) -> bool:
     """Whether the answer to an elicitation says that the user agreed."""
-    return text_of((as_object(raw) or _NONE).get("action")) == "accept"
+    return text_at(as_object(raw) or _NONE, "action") == "accept"
 
 
 def declined(method: str) -> Members:

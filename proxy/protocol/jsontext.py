@@ -91,16 +91,6 @@ def as_object(raw: Raw | None) -> Members | None:
         return None
 
 
-def text_of(raw: Raw | None) -> str | None:
-    """A value that is a string; None if it is none."""
-    data = bytes(raw) if raw is not None else b""
-    if not data.startswith(b'"'):
-        return None
-    text = loads(data)  # not msgspec: it may hold an escaped lone surrogate
-    assert isinstance(text, str)
-    return text
-
-
 def check_utf8(data: bytes) -> None:
     """Raises NotJson if `data` is not UTF-8: inside a raw member nobody else looks."""
     if not data.isascii():

@@ -10,19 +10,11 @@ from typing import Any
 
 from msgspec import Raw
 
-from proxy.protocol.ids import decode_id
-from proxy.protocol.jsontext import Members, as_object, encode, parse_array, text_of
+from proxy.protocol.envelope import LOG_LEVELS, PREFIX, RETRIED_METHODS, SUBSCRIPTION_KEY
+from proxy.protocol.ids import decode_id, text_at
+from proxy.protocol.jsontext import Members, as_object, encode, parse_array
 
-PREFIX = "io.modelcontextprotocol/"
-LOG_LEVEL_KEY = f"{PREFIX}logLevel"
-SUBSCRIPTION_KEY = f"{PREFIX}subscriptionId"
 SERVER_INFO_KEY = f"{PREFIX}serverInfo"
-
-LOG_LEVELS = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
-"""From the most talkative on. Spec: 2026-07-28 server/utilities/logging."""
-
-RETRIED_METHODS = frozenset({"tools/call", "prompts/get", "resources/read"})
-"""Those that may be answered with `input_required`. Spec: 2026-07-28 basic/patterns/mrtr."""
 
 CACHEABLE_METHODS = frozenset(
     {
@@ -35,11 +27,6 @@ CACHEABLE_METHODS = frozenset(
     }
 )
 """Those whose results say for how long they hold. Spec: 2026-07-28 server/utilities/caching."""
-
-REMOVED_METHODS = frozenset(
-    {"initialize", "ping", "logging/setLevel", "resources/subscribe", "resources/unsubscribe"},
-)
-"""Requests of the handshake era that the new revision does not have. Spec: 2026-07-28, Key changes."""
 
 CHANGES = {
     "notifications/tools/list_changed": "toolsListChanged",
@@ -121,7 +108,7 @@ def modern_error(raw: Raw) -> Raw:
     code = error_code(raw)
     if members is None or code is None:
         return error_object(_INTERNAL_ERROR, "The server's answer could not be used")
-    if text_of(members.get("message")) is None:
+    if text_at(members, "message") is None:
         members["message"] = Raw(b'""')
     if code == _NOT_FOUND:
         return Raw(encode({**members, "code": _INVALID_PARAMS}))
@@ -183,15 +170,8 @@ def with_token(notification: Members, token: int) -> bytes:
 def log_level_of(notification: Members) -> str | None:
     """How severe a log message is; None if it does not say so legally."""
     params = as_object(notification.get("params")) or {}
-    level = text_of(params.get("level"))
+    level = text_at(params, "level")
     return level if level in LOG_LEVELS else None
-
-
-def reaches(level: str | None, wanted: str | None) -> bool:
-    """Whether a log message of this level is one of those that are wanted."""
-    if level not in LOG_LEVELS or wanted not in LOG_LEVELS:
-        return False
-    return LOG_LEVELS.index(level) >= LOG_LEVELS.index(wanted)
 
 
 def meta_of(members: Members, info: Raw | None) -> dict[str, Any]:

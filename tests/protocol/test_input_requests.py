@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from msgspec import Raw
 
+from proxy.protocol.answers import fits
 from proxy.protocol.input_requests import (
     MAX_URL_ELICITATIONS,
     Declared,
@@ -13,7 +14,6 @@ from proxy.protocol.input_requests import (
     input_request,
     input_required,
     is_accepted,
-    is_answer,
     key_of,
     lacking,
     legacy_answer,
@@ -170,7 +170,7 @@ ANSWERS: list[tuple[str, Any, bool]] = [
 @pytest.mark.parametrize(("method", "answer", "is_one"), ANSWERS)
 def test_what_an_answer_is(method: str, answer: Any, is_one: bool) -> None:
     """Spec: 2026-07-28 schema, ElicitResult, CreateMessageResult, ListRootsResult."""
-    assert is_answer(method, raw(answer)) is is_one
+    assert fits(method, raw(answer)) is is_one
 
 
 def test_an_answer_keeps_its_bytes_but_for_a_content_that_is_null() -> None:

@@ -15,10 +15,9 @@ from proxy.protocol.handshake import (
     read_server,
     supported_versions,
 )
-from proxy.protocol.jsontext import Members, as_object, encode, parse_members, text_of
+from proxy.protocol.jsontext import Members, as_object, encode, parse_members
 from proxy.protocol.translate_to_modern import (
     CACHEABLE_METHODS,
-    LOG_LEVELS,
     error_code,
     for_listen,
     is_failure,
@@ -28,7 +27,6 @@ from proxy.protocol.translate_to_modern import (
     modern_error,
     modern_response,
     modern_result,
-    reaches,
     with_token,
 )
 from tests.protocol.texts import values
@@ -352,15 +350,6 @@ def test_how_severe_a_log_message_is(params: Any, level: str | None) -> None:
     assert log_level_of(members({"params": params})) == level
 
 
-def test_a_level_reaches_all_that_are_less_severe() -> None:
-    reached = [[wanted for wanted in LOG_LEVELS if reaches(level, wanted)] for level in LOG_LEVELS]
-
-    assert [len(each) for each in reached] == [1, 2, 3, 4, 5, 6, 7, 8]
-    assert not reaches(None, "debug")
-    assert not reaches("error", None)
-    assert not reaches("loud", "debug")
-
-
 # ---- JSON
 
 
@@ -378,10 +367,3 @@ def test_a_level_reaches_all_that_are_less_severe() -> None:
 )
 def test_an_object_is_one_and_nothing_else_is(value: bytes | None, expected: Members | None) -> None:
     assert as_object(None if value is None else Raw(value)) == expected
-
-
-@pytest.mark.parametrize(
-    ("value", "expected"), [(None, None), (b'"a"', "a"), (b'"\\ud800"', "\ud800"), (b"1", None), (b"null", None)]
-)
-def test_a_text_is_one_and_nothing_else_is(value: bytes | None, expected: str | None) -> None:
-    assert text_of(None if value is None else Raw(value)) == expected

@@ -6,14 +6,13 @@ from typing import Any
 from msgspec import Raw
 
 from proxy.observe import Counts
+from proxy.protocol.envelope import LOG_LEVEL_KEY, LOG_LEVELS, RETRIED_METHODS, reaches
 from proxy.protocol.handshake import Server
+from proxy.protocol.ids import text_at
 from proxy.protocol.input_requests import Declared, url_elicitations
-from proxy.protocol.jsontext import Members, as_object, encode, text_of
+from proxy.protocol.jsontext import Members, as_object, encode
 from proxy.protocol.messages import Notification, Response
 from proxy.protocol.translate_to_modern import (
-    LOG_LEVEL_KEY,
-    LOG_LEVELS,
-    RETRIED_METHODS,
     URL_ELICITATION_REQUIRED,
     error_code,
     is_failure,
@@ -21,7 +20,6 @@ from proxy.protocol.translate_to_modern import (
     log_level_of,
     missing_capability,
     modern_response,
-    reaches,
     with_token,
 )
 from proxy.sessions.modern.as_modern_port import Port
@@ -51,7 +49,7 @@ class Caller:
 def caller_of(upper_id: int, method: str, params: Members) -> Caller | None:
     """Read a request from above; None if the log level that it asks for does not exist."""
     meta = as_object(params.get("_meta")) or {}
-    level = text_of(meta.get(LOG_LEVEL_KEY))
+    level = text_at(meta, LOG_LEVEL_KEY)
     if LOG_LEVEL_KEY in meta and level not in LOG_LEVELS:
         return None
     return Caller(upper_id, method, params, meta, "progressToken" in meta, level)

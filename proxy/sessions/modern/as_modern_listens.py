@@ -13,10 +13,12 @@ from typing import Any
 from msgspec import Raw
 
 from proxy.observe import Counts
+from proxy.protocol.envelope import SUBSCRIPTION_KEY
 from proxy.protocol.handshake import Server
-from proxy.protocol.jsontext import Members, as_object, encode, parse_array, text_of
+from proxy.protocol.ids import decode_text, text_at
+from proxy.protocol.jsontext import Members, as_object, encode, parse_array
 from proxy.protocol.messages import Notification, Response
-from proxy.protocol.translate_to_modern import CHANGES, COMPLETE, SUBSCRIPTION_KEY, for_listen, meta_of
+from proxy.protocol.translate_to_modern import CHANGES, COMPLETE, for_listen, meta_of
 from proxy.sessions.modern.as_modern_port import Port
 
 MAX_LISTENS = 1024
@@ -161,7 +163,7 @@ class BridgeListens:
 
     def _updated(self, notification: Notification) -> None:
         params = as_object(notification.members.get("params")) or {}
-        uri = text_of(params.get("uri"))
+        uri = text_at(params, "uri")
         listens: dict[int, Listen] = {}
         for above in _with_parents(uri) if uri is not None else ():
             subscription = self._subscriptions.get(above)
@@ -262,7 +264,7 @@ def _uris_in(raw: Raw | None) -> dict[str, Raw] | None:
         return None
     found: dict[str, Raw] = {}
     for element in parse_array(data):
-        uri = text_of(Raw(element)) if len(element) <= MAX_URI_BYTES else None
+        uri = decode_text(element) if len(element) <= MAX_URI_BYTES else None
         if uri is None or len(found) >= MAX_URIS:
             return None
         found[uri] = Raw(element)

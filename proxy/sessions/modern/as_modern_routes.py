@@ -9,10 +9,11 @@ from typing import Any
 
 from proxy.observe import Counts
 from proxy.protocol.badlines import call_answered_by
+from proxy.protocol.envelope import REMOVED_METHODS, RETRIED_METHODS
 from proxy.protocol.handshake import INITIALIZED, Server, discover_result, read_server, supported_versions
-from proxy.protocol.ids import Id, decode_id
+from proxy.protocol.ids import Id, decode_id, text_at
 from proxy.protocol.input_requests import QUESTIONS, Declared, lacking
-from proxy.protocol.jsontext import Members, as_object, encode, text_of
+from proxy.protocol.jsontext import Members, as_object, encode
 from proxy.protocol.messages import (
     BadLine,
     Message,
@@ -23,7 +24,7 @@ from proxy.protocol.messages import (
     pong,
     refusal,
 )
-from proxy.protocol.translate_to_modern import REMOVED_METHODS, RETRIED_METHODS, error_code, error_object
+from proxy.protocol.translate_to_modern import error_code, error_object
 from proxy.sessions.modern.as_modern_calls import Call, Caller, Calls, caller_of
 from proxy.sessions.modern.as_modern_listens import BridgeListens
 from proxy.sessions.modern.as_modern_port import Port
@@ -91,7 +92,7 @@ class Routes:
 
     def from_above(self, members: Members) -> None:
         """Take a request of 2026-07-28, or a notification."""
-        method = text_of(members.get("method")) or ""
+        method = text_at(members, "method") or ""
         upper_id = decode_id(members["id"]) if "id" in members else None
         if not isinstance(upper_id, int):
             if method:
@@ -133,7 +134,7 @@ class Routes:
 
     def _take_turn(self, caller: Caller, params: Members) -> None:
         if "requestState" in params:
-            self._turns.retry(caller, text_of(params["requestState"]), params.get("inputResponses"))
+            self._turns.retry(caller, text_at(params, "requestState"), params.get("inputResponses"))
         else:
             self._turns.begin(caller, params.get("inputResponses"))
 
@@ -147,7 +148,7 @@ class Routes:
         params = as_object(members.get("params")) or {}
         upper_id = decode_id(params.get("requestId", b"null"))
         if isinstance(upper_id, int):
-            self._cancel(upper_id, text_of(params.get("reason")) or "cancelled by the client")
+            self._cancel(upper_id, text_at(params, "reason") or "cancelled by the client")
 
     def _cancel(self, upper_id: int, reason: str) -> None:
         """Nobody waits for this request any more. What is not known here is answered already."""
@@ -191,7 +192,7 @@ class Routes:
         if server is None:
             error = as_object(response.members.get("error")) or {}
             code = error_code(response.members.get("error"))
-            message = text_of(error.get("message")) or "The server's answer to initialize could not be used"
+            message = text_at(error, "message") or "The server's answer to initialize could not be used"
             versions = supported_versions(error.get("data"))
             self._port.after(lambda: self._on_refused(code if code is not None else -32603, message, versions))
             return

@@ -20,12 +20,12 @@ from dataclasses import dataclass
 from msgspec import Raw
 
 from proxy.observe import Counts
+from proxy.protocol.answers import fits
 from proxy.protocol.ids import Id
 from proxy.protocol.input_requests import (
     ROOTS,
     declined,
     is_accepted,
-    is_answer,
     read_responses,
 )
 from proxy.protocol.jsontext import Members
@@ -151,7 +151,7 @@ class Turns:
         responses = read_responses(raw_responses)
         shown = [question for question in self._questions.of_turn if question.is_shown]
         if responses is None or not all(
-            is_answer(each.method, responses[each.key]) for each in shown if each.key in responses
+            fits(each.method, responses[each.key]) for each in shown if each.key in responses
         ):
             self._port.fail(caller.upper_id, -32602, "Invalid params: inputResponses do not answer what was asked")
             return
@@ -270,7 +270,7 @@ class Turns:
 
     def _answer_from_given(self, question: Question) -> None:
         given = self._questions.given.get(question.key)
-        if given is not None and question.key == question.child_key and is_answer(question.method, given):
+        if given is not None and question.key == question.child_key and fits(question.method, given):
             del self._questions.given[question.key]
             self._questions.answer(question, given)
 
