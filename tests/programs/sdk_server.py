@@ -5,11 +5,13 @@ handshake. `classic` asks as tools did before 2026-07-28, which works in the han
 """
 
 import argparse
+import functools
 import itertools
 from typing import Annotated, Any
 
 import anyio
 import mcp_types as mcp
+from mcp.server.lowlevel import NotificationOptions
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.resolve import Elicit, ListRoots, Resolve, Sample
 from mcp.server.mcpserver.resources import TextResource
@@ -195,20 +197,22 @@ server._lowlevel_server.add_request_handler("resources/unsubscribe", mcp.Unsubsc
 server._lowlevel_server.add_request_handler("logging/setLevel", mcp.SetLevelRequestParams, set_level)
 
 
-async def serve_modern_only() -> None:
-    """What the SDK runs once the first request was a modern one, from the beginning."""
+async def serve(*, is_modern_only: bool) -> None:
     inner = server._lowlevel_server
-    async with stdio_server() as (incoming, outgoing), inner.lifespan(inner) as state:
-        await _serve_modern_stream(inner, incoming, outgoing, lifespan_state=state, raise_exceptions=False)
+    async with stdio_server() as (incoming, outgoing):
+        if is_modern_only:
+            # What the SDK runs once the first request was a modern one, from the beginning.
+            async with inner.lifespan(inner) as state:
+                await _serve_modern_stream(inner, incoming, outgoing, lifespan_state=state, raise_exceptions=False)
+        else:
+            changes = NotificationOptions(prompts_changed=True, resources_changed=True, tools_changed=True)
+            await inner.run(incoming, outgoing, inner.create_initialization_options(changes))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--modern-only", action="store_true")
-    if parser.parse_args().modern_only:
-        anyio.run(serve_modern_only)
-    else:
-        server.run("stdio")
+    anyio.run(functools.partial(serve, is_modern_only=parser.parse_args().modern_only))
 
 
 if __name__ == "__main__":

@@ -39,17 +39,15 @@ ONE_ERA_ONLY = frozenset(
     {"resultType", "ttlMs", "cacheScope", "execution", "elicitationId", "protocolVersion", "tasks", "extensions"}
 )
 """Members of results, requests and capabilities."""
-CHANGES = frozenset({"listChanged", "subscribe"})
-"""Members of capabilities in which a server on the Python SDK does not say the same in both eras."""
 
 
-def in_either_era(value: Any, dropped: frozenset[str] = ONE_ERA_ONLY) -> Any:
+def in_either_era(value: Any) -> Any:
     """The same without what only one era says."""
     if isinstance(value, list):
-        return [in_either_era(part, dropped) for part in value]
+        return [in_either_era(part) for part in value]
     if not isinstance(value, dict):
         return value
-    kept = {name: in_either_era(part, dropped) for name, part in value.items() if name not in dropped}
+    kept = {name: in_either_era(part) for name, part in value.items() if name not in ONE_ERA_ONLY}
     if kept.get("mode") == "form":
         del kept["mode"]
     if isinstance(meta := kept.get("_meta"), dict):
@@ -57,12 +55,6 @@ def in_either_era(value: Any, dropped: frozenset[str] = ONE_ERA_ONLY) -> Any:
         own.pop("progressToken", None)
         kept = {**kept, "_meta": own} if own else {name: part for name, part in kept.items() if name != "_meta"}
     return kept
-
-
-def whatever_changes(value: Json) -> Json:
-    """The same without the promises of change notifications."""
-    seen: Json = in_either_era(value, ONE_ERA_ONLY | CHANGES)
-    return seen
 
 
 def the_same(value: Json) -> Json:
@@ -198,7 +190,7 @@ SDK = Scenario(
     steps=sdk_steps(),
     inbound_views={ELICITATION: without_title},
     roots=everything.SCENARIO.roots,
-    view=whatever_changes,
+    view=the_same,
     ignored=frozenset({"notifications/subscriptions/acknowledged"}),
     unreachable_tools={
         "python auto": frozenset({"classic", "count_forever"}),
