@@ -21,7 +21,7 @@ import uvicorn
 from anyio.abc import TaskStatus
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from proxy.child.spec import MARKER, ProgramNotFound, find_program
+from proxy.child.spec import ProgramNotFound, find_program
 from proxy.child.watch import OrphanReaper, become_subreaper, guarded
 from proxy.edge.bridge import Bridge
 from proxy.edge.middleware.origin import is_loopback_name
@@ -48,7 +48,8 @@ def serve(settings: Settings) -> int:
     """Run the daemon until a signal; returns the process's exit code: 0 after a clean drain, else 1."""
     bridge = Bridge(settings, is_daemon=True)
     try:
-        find_program(bridge.spec.argv, env=bridge.spec.env, cwd=bridge.spec.cwd)
+        spec = bridge.server.spec
+        find_program(spec.argv, env=spec.env, cwd=spec.cwd)
         listener = listen(settings.host, settings.port, dead_peer_seconds=settings.dead_peer_timeout_seconds)
     except ProgramNotFound as exc:
         sys.stderr.write(f"mcp-proxy: the server can't be started: {exc}\n")
@@ -150,7 +151,7 @@ class _Daemon:
     async def run(self) -> int:
         """Serve until a signal, drain, and return the exit code."""
         bridge = self._bridge
-        with guarded(bridge.spec.env[MARKER]) as guardian:
+        with guarded(bridge.marker) as guardian:
             bridge.places.watch = guardian
             reaper = OrphanReaper(bridge.places.pids) if become_subreaper() else None
             await self._run(reaper)

@@ -14,10 +14,9 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from proxy.child.spec import ChildSpec, ProgramNotFound, find_program
+from proxy.child.spec import ProgramNotFound, find_program
+from proxy.edge.served import Served
 from proxy.observe import Counts
-from proxy.sessions.manager import SessionManager
-from proxy.sessions.modern.serving import ModernServing
 from proxy.sessions.places import Places
 from proxy.version import __version__
 
@@ -26,10 +25,7 @@ from proxy.version import __version__
 class Health:
     """The health endpoints of one bridge."""
 
-    server_name: str
-    spec: ChildSpec
-    manager: SessionManager
-    modern: ModernServing
+    server: Served
     places: Places
     counts: Counts
     is_running: Callable[[], bool]
@@ -37,24 +33,24 @@ class Health:
 
     def report(self) -> dict[str, Any]:
         """What `/health` shows."""
-        manager = self.manager
+        manager = self.server.manager
         last = {None: "not started, or not lately", True: "last start failed", False: "last start succeeded"}
         return {
             "status": "draining" if manager.is_draining else "ok",
             "version": __version__,
             "uptime_seconds": round(time.monotonic() - self.started_at, 1),
-            "servers": {self.server_name: {"state": last[manager.starts.last_failed], "era": manager.era.report()}},
+            "servers": {self.server.name: {"state": last[manager.starts.last_failed], "era": manager.era.report()}},
             "sessions": manager.session_count,
             "children": self.places.taken,
-            "calls_in_flight": manager.calls_in_flight + self.modern.calls_in_flight,
-            "modern": self.modern.report(),
+            "calls_in_flight": manager.calls_in_flight + self.server.modern.calls_in_flight,
+            "modern": self.server.modern.report(),
             "tasks": len(asyncio.all_tasks()),  # of the whole event loop, a host's included
             "counts": self.counts.snapshot(),
         }
 
     def unready(self) -> str | None:
         """Why new work would not be served; None if it would."""
-        manager = self.manager
+        manager = self.server.manager
         if not self.is_running():
             return "not running"
         if manager.is_draining:
@@ -62,12 +58,13 @@ class Health:
         if not manager.could_make_room:
             return "no room for a session"
         if manager.starts.last_failed:
-            return f"server {self.server_name}: its last start failed"
+            return f"server {self.server.name}: its last start failed"
         if manager.starts.last_failed is None:
+            spec = self.server.spec
             try:
-                find_program(self.spec.argv, env=self.spec.env, cwd=self.spec.cwd)
+                find_program(spec.argv, env=spec.env, cwd=spec.cwd)
             except ProgramNotFound:
-                return f"server {self.server_name}: its program does not exist"
+                return f"server {self.server.name}: its program does not exist"
         return None
 
     async def health(self, _: Request) -> Response:

@@ -1,0 +1,194 @@
+"""How is one server put together: its children, whoever uses them, and its endpoint?"""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import anyio
+from starlette.types import ASGIApp
+
+from proxy.child.spec import ChildSpec, child_environment
+from proxy.edge.dispatch import McpEndpoint
+from proxy.edge.endpoint import EdgeLimits, LegacyEndpoint
+from proxy.edge.inbox import Inbox
+from proxy.edge.isolation import Isolation
+from proxy.edge.legacy_sse import LegacySse
+from proxy.edge.modern import ModernEdgeLimits, ModernEndpoint
+from proxy.edge.presence import Presence
+from proxy.edge.uploads import Uploads
+from proxy.observe import Counts
+from proxy.protocol.versions import LEGACY_VERSIONS
+from proxy.sessions.era import ServerEra
+from proxy.sessions.limits import SessionLimits
+from proxy.sessions.manager import SessionManager
+from proxy.sessions.modern.limits import ModernLimits
+from proxy.sessions.modern.serving import ModernServing
+from proxy.sessions.places import Places
+from proxy.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What all servers of a bridge have in common."""
+
+    marker: str
+    """Of the bridge, in the environment of every child."""
+    places: Places
+    counts: Counts
+    presence: Presence
+    uploads: Uploads
+    shutdown: anyio.Event
+    is_local: bool
+    """Whether our own listener is bound to loopback."""
+
+
+class Served:
+    """One stdio server.
+
+    Attributes:
+        name: By which it is served.
+        spec: How its children are started.
+        manager: The sessions of its clients.
+        modern: Its clients without sessions.
+        endpoint: What is behind its paths.
+        legacy_sse: The same for the transport of 2024-11-05.
+    """
+
+    def __init__(self, name: str, settings: Settings, shared: Shared) -> None:
+        self.name = name
+        self.settings = settings
+        self.spec = child_spec(settings, marker=shared.marker)
+        era = ServerEra(settings.child_era)
+        self.manager = SessionManager(
+            spec=self.spec,
+            limits=_session_limits(settings),
+            counts=shared.counts,
+            max_sessions=settings.max_sessions,
+            places=shared.places,
+            era=era,
+        )
+        self.modern = ModernServing(
+            spec=self.spec,
+            limits=_modern_limits(settings),
+            counts=shared.counts,
+            places=shared.places,
+            era=era,
+            starts=self.manager.starts,
+        )
+        inbox = Inbox(uploads=shared.uploads, max_json_depth=settings.max_json_depth)
+        limits = _edge_limits(settings)
+        self.endpoint: ASGIApp = McpEndpoint(
+            legacy=LegacyEndpoint(self.manager, shared.presence, limits, shared.shutdown),
+            modern=_modern_endpoint(self.modern, settings, shared),
+            inbox=inbox,
+        )
+        self.legacy_sse = LegacySse(self.manager, inbox, limits, shared.shutdown)
+
+    @asynccontextmanager
+    async def run(self) -> AsyncIterator[None]:
+        """Serve while the block is open. On the way out every session ends and every child is gone."""
+        async with self.manager.run(), self.modern.run():
+            yield
+
+    async def drain(self, grace_seconds: float) -> None:
+        """Begin nothing new, let open calls finish for so long, then end everything. Waits for the children."""
+        async with anyio.create_task_group() as drains:
+            drains.start_soon(self.manager.drain, grace_seconds)
+            drains.start_soon(self.modern.drain, grace_seconds)
+
+    @property
+    def was_cut(self) -> bool:
+        """Whether an end had to cut a call off or kill a child."""
+        return self.manager.was_cut or self.modern.pool.cut > 0
+
+    def end_all(self, reason: str) -> None:
+        """End every session and every child; open calls get the error of a shutdown."""
+        self.manager.end_all(reason)
+        self.modern.pool.end_all(reason)
+
+    def end_listens(self) -> None:
+        """End the streams that wait for whatever comes; calls go on."""
+        self.manager.end_listens()
+        self.modern.end_listens()
+
+
+def _modern_endpoint(serving: ModernServing, settings: Settings, shared: Shared) -> ModernEndpoint | None:
+    """None if the operator offers handshake revisions only."""
+    if settings.protocol_version in LEGACY_VERSIONS:
+        return None
+    limits = ModernEdgeLimits(
+        commit_after_seconds=settings.modern_commit_after_seconds,
+        ping_interval_seconds=settings.ping_interval_seconds,
+        slow_reader_timeout_seconds=settings.slow_reader_timeout_seconds,
+        drain_timeout_seconds=settings.drain_timeout_seconds,
+    )
+    isolation = Isolation(settings.modern_isolation, is_local=shared.is_local)
+    return ModernEndpoint(serving, shared.presence, isolation, limits, shared.shutdown)
+
+
+def child_spec(settings: Settings, *, marker: str) -> ChildSpec:
+    """What to run for these settings, in the environment that this process has now."""
+    return ChildSpec(
+        argv=settings.server_argv,
+        env=child_environment(os.environ, extra=settings.env, pass_env=settings.pass_env, marker=marker),
+        cwd=str(settings.cwd) if settings.cwd is not None else None,
+        max_line_bytes=settings.max_line_bytes,
+        stdin_grace_seconds=settings.stdin_grace_seconds,
+        term_grace_seconds=settings.term_grace_seconds,
+    )
+
+
+def _session_limits(settings: Settings) -> SessionLimits:
+    return SessionLimits(
+        idle_timeout_seconds=settings.idle_timeout_seconds,
+        unused_timeout_seconds=settings.unused_timeout_seconds,
+        session_age_seconds=settings.session_age_seconds,
+        call_timeout_seconds=settings.call_timeout_seconds,
+        call_timeout_total_seconds=settings.call_timeout_total_seconds,
+        place_timeout_seconds=settings.place_timeout_seconds,
+        server_request_timeout_seconds=settings.server_request_timeout_seconds,
+        stdin_stall_timeout_seconds=settings.stdin_stall_timeout_seconds,
+        slow_reader_timeout_seconds=settings.slow_reader_timeout_seconds,
+        stream_backlog_bytes=settings.stream_backlog_bytes,
+        replay_events=settings.replay_events,
+        replay_size_bytes=settings.replay_size_bytes,
+        replay_age_seconds=settings.replay_age_seconds,
+        waiting_messages=settings.waiting_messages,
+        waiting_size_bytes=settings.waiting_size_bytes,
+        max_calls_per_child=settings.max_calls_per_child,
+        max_get_streams=settings.max_get_streams,
+    )
+
+
+def _modern_limits(settings: Settings) -> ModernLimits:
+    return ModernLimits(
+        call_timeout_seconds=settings.call_timeout_seconds,
+        call_timeout_total_seconds=settings.call_timeout_total_seconds,
+        continuation_timeout_seconds=settings.continuation_timeout_seconds,
+        idle_timeout_seconds=settings.idle_timeout_seconds,
+        lease_wait_seconds=settings.lease_wait_seconds,
+        max_calls_per_child=settings.max_calls_per_child,
+        max_continuations=settings.max_continuations,
+        max_listens=settings.max_listens,
+        place_timeout_seconds=settings.place_timeout_seconds,
+        probe_timeout_seconds=settings.probe_timeout_seconds,
+        server_request_timeout_seconds=settings.server_request_timeout_seconds,
+        start_timeout_seconds=settings.start_timeout_seconds,
+        stdin_stall_timeout_seconds=settings.stdin_stall_timeout_seconds,
+        stream_backlog_bytes=settings.stream_backlog_bytes,
+    )
+
+
+def _edge_limits(settings: Settings) -> EdgeLimits:
+    return EdgeLimits(
+        commit_after_seconds=settings.commit_after_seconds,
+        ping_interval_seconds=settings.ping_interval_seconds,
+        slow_reader_timeout_seconds=settings.slow_reader_timeout_seconds,
+        start_timeout_seconds=settings.start_timeout_seconds,
+        drain_timeout_seconds=settings.drain_timeout_seconds,
+        stream_backlog_bytes=settings.stream_backlog_bytes,
+        reconnect_delay_seconds=settings.reconnect_delay_seconds,
+        close_stream_after_seconds=settings.close_stream_after_seconds,
+        newest_version=settings.protocol_version,
+    )
