@@ -41,6 +41,8 @@ def sleeper() -> Iterator["subprocess.Popen[bytes]"]:
     process = subprocess.Popen(
         [sys.executable, "-I", "-S", "-c", SLEEP], env={"MARK": f"m{os.getpid()}"}, start_new_session=True
     )
+    while not Path(f"/proc/{process.pid}/environ").read_bytes():  # empty for a moment within exec
+        time.sleep(0.001)
     yield process
     process.kill()
     process.wait()
