@@ -33,6 +33,7 @@ from proxy.protocol.messages import (
     Request,
     Response,
 )
+from proxy.protocol.replay import place_of
 from proxy.protocol.versions import BATCH_VERSION, LEGACY_VERSIONS, POLLING_VERSION, lower_version, version_of_result
 from proxy.sessions.manager import SessionManager
 from proxy.sessions.session import Session
@@ -223,11 +224,11 @@ class LegacyEndpoint:
             session, stream, scope, receive, send, opening=self._priming(session, stream), may_close=True
         )
 
-    def _priming(self, session: Session, stream: Stream) -> bytes:
-        """The event that opens a stream; nothing for clients that don't know it."""
+    def _priming(self, session: Session, stream: Stream, place: int = 0) -> bytes:
+        """The event that opens a response behind this place of a stream; nothing for clients that don't know it."""
         if (session.version or "") < POLLING_VERSION:
             return b""
-        return priming(stream.number, retry_seconds=self._limits.reconnect_delay_seconds)
+        return priming(stream.number, place, retry_seconds=self._limits.reconnect_delay_seconds)
 
     async def _hold(
         self, session: Session, stream: Stream, receive: Receive, commit_after_seconds: float | None
@@ -346,8 +347,8 @@ class LegacyEndpoint:
         check_get_headers(headers)
         session = self._session_of(headers)
         session.use()
-        last_event_id = headers.get(b"last-event-id")
-        stream = session.exchange.resume(last_event_id.decode("latin-1")) if last_event_id is not None else None
+        last_event_id = headers[b"last-event-id"].decode("latin-1") if b"last-event-id" in headers else None
+        stream = session.exchange.resume(last_event_id) if last_event_id is not None else None
         if stream is None:
             stream = session.exchange.streams.listen()
             opening = self._priming(session, stream)
@@ -355,7 +356,7 @@ class LegacyEndpoint:
             await send_empty(send, 204)  # anything else makes the TypeScript client come back for ever
             return
         else:
-            opening = b""
+            opening = self._priming(session, stream, place_of(last_event_id or ""))
         session.connected()
         try:
             is_calls = bool(stream.call_ids)

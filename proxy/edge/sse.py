@@ -51,12 +51,18 @@ def as_events(stream: int, first: int, items: Iterable[Item]) -> bytes:
     )
 
 
-def priming(stream: int, *, retry_seconds: float) -> bytes:
-    """An event with an id and no data: whoever loses the stream before anything was said can come back, too.
+def priming(stream: int, place: int = 0, *, retry_seconds: float) -> bytes:
+    """An event with an id and no data: whoever loses the response before anything was said can come back, too.
+
+    Args:
+        stream: The number of the stream.
+        place: The last message that the client has. On a response that takes a stream up again: the TypeScript clients
+            forget where they were if a response has no event.
+        retry_seconds: When to come back.
 
     Spec: 2025-11-25 basic/transports, Sending Messages 6. Older clients choke on empty data.
     """
-    return b"id: %b\r\nretry: %d\r\ndata: \r\n\r\n" % (event_id(stream, 0), round(retry_seconds * 1000))
+    return b"id: %b\r\nretry: %d\r\ndata: \r\n\r\n" % (event_id(stream, place), round(retry_seconds * 1000))
 
 
 def _pieces(data: bytes) -> Iterable[bytes]:

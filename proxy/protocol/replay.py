@@ -28,6 +28,12 @@ def parse_event_id(text: str) -> tuple[int, int] | None:
     return (int(match[1]), int(match[2])) if match else None
 
 
+def place_of(text: str) -> int:
+    """The place that an id of ours names; 0 for others."""
+    parsed = parse_event_id(text)
+    return parsed[1] if parsed else 0
+
+
 class Replay(Generic[Item]):
     """What was put on the streams of one session and may have to be sent again. Bounded: the oldest make room.
 

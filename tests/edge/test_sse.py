@@ -36,6 +36,7 @@ def test_every_event_has_its_place_and_one_line_of_data() -> None:
 
 def test_a_priming_event_has_an_id_and_no_data() -> None:
     """Spec: 2025-11-25 basic/transports, Sending Messages 6."""
+    assert priming(7, 9, retry_seconds=0.2) == b"id: 7-9\r\nretry: 200\r\ndata: \r\n\r\n"
     assert priming(7, retry_seconds=1.5) == b"id: 7-0\r\nretry: 1500\r\ndata: \r\n\r\n"
 
 

@@ -198,3 +198,23 @@ async def test_a_long_call_can_be_cut_into_responses_that_a_gateway_bears() -> N
             await client.result(2, "release")
 
             assert await resumed(client, events.last_id) == [RELEASED]
+
+
+async def test_every_response_says_where_its_client_is() -> None:
+    """The TypeScript clients know it from the response alone: from one without an event they would never come back."""
+    flags = ("--commit-after", "0.05s", "--close-stream-after", "0.1s", "--reconnect-delay", "0.1s")
+    with serving(*flags) as daemon:
+        async with faulty_session(daemon, holds_a_call=False) as (client, _):
+            ids = [(await lose(client, call(1, "sleep", seconds=0.6))).last_id]
+            answers: list[Message] = []
+            while not answers:
+                async with client.listen({"last-event-id": ids[-1]}) as events:
+                    assert (await events._event(), await events._event()) == (
+                        b": open",
+                        b"id: %b\r\nretry: 100\r\ndata: " % ids[-1].encode(),
+                    )
+                    answers = await events.read_to_end()
+                ids.append(ids[-1])
+
+    assert len(ids) > 3
+    assert [answer["id"] for answer in answers] == [1]
