@@ -27,9 +27,9 @@ Tools (`tools/call`; arguments in brackets, `?` marks those that may be left out
     progress [count]          `count` notifications for the call's token, in one write, then the answer
     ask [id, method, params?, cancel?]   a request of the server's own; the answer is the line that came back.
                               With `cancel`, the request is taken back at once and the call answered.
-    write [text | latin1, fill?, times?, last?, cuts?]   these bytes as they are, so many times, then the `last`. `$ID`
-                              is the call's id, `$FILL` that many letters, `cuts` are the sizes of the first writes. Not
-                              answered by itself.
+    write [text | latin1, fill?, times?, last?, cuts?, seconds?]   these bytes as they are, so many times, then the
+                              `last`; `seconds` later. `$ID` is the call's id, `$FILL` that many letters, `cuts` are the
+                              sizes of the first writes. Not answered by itself.
     blob [size]               a text of that size
     seen                      every line read so far, each byte one character
     env, pid                  the environment; process id, parent, group
@@ -237,6 +237,9 @@ class Child:
         texts = (arguments["text"].encode() if latin1 is None else latin1.encode("latin-1"), last.encode())
         data, end = (text.replace(b"$ID", json.dumps(call_id).encode()).replace(b"$FILL", fill) for text in texts)
         data = data * arguments.get("times", 1) + end
+        if "seconds" in arguments:
+            self.due.append((time.monotonic() + arguments["seconds"], data))
+            return
         for size in arguments.get("cuts", ()):
             write(data[:size])
             data = data[size:]
