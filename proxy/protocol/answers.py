@@ -12,21 +12,15 @@ from msgspec import Raw
 from proxy.errors import AnswersMalformed
 from proxy.protocol.envelope import ModernRequest
 from proxy.protocol.ids import text_at
-from proxy.protocol.jsontext import Members, as_object, parse_members
+from proxy.protocol.jsontext import Members, as_object
 
 _NOT_THE_REQUEST = frozenset({"_meta", "inputResponses", "requestState"})
 
 
 def questions_of(result: Members) -> dict[str, str]:
     """Key -> method of each question in an `input_required` result."""
-    raw = result.get("inputRequests")
-    if raw is None or not bytes(raw).startswith(b"{"):
-        return {}
-    asked = {}
-    for key, question in parse_members(bytes(raw)).items():
-        members = parse_members(bytes(question)) if bytes(question).startswith(b"{") else {}
-        asked[key] = text_at(members, "method") or ""
-    return asked
+    questions = as_object(result.get("inputRequests")) or {}
+    return {key: text_at(as_object(question) or {}, "method") or "" for key, question in questions.items()}
 
 
 def digest_of(request: ModernRequest) -> bytes:

@@ -4,16 +4,15 @@ Spec: 2026-07-28 basic, Request metadata. Every request stands alone: revision, 
 are in `params._meta`.
 """
 
-import re
 from typing import Any
 
 import msgspec
 from msgspec import Raw
 
-from proxy.errors import EnvelopeMalformed, NotJsonRpc
+from proxy.errors import EnvelopeMalformed
 from proxy.protocol.framing import one_line
 from proxy.protocol.ids import text_at
-from proxy.protocol.jsontext import Members, encode, parse_members
+from proxy.protocol.jsontext import Members, as_object, encode
 from proxy.protocol.messages import ENVELOPE_KEY, Notification, Request, refuse_lookalikes
 
 MODERN_VERSIONS = ("2026-07-28",)
@@ -91,7 +90,7 @@ class ModernRequest(msgspec.Struct, frozen=True):
         """Whether its client declares the capability at this path, as `("elicitation", "url")`."""
         at = self.capabilities
         for name in path:
-            members = _object(at)
+            members = as_object(at)
             if members is None or name not in members or bytes(members[name]) == b"null":
                 return False
             at = members[name]
@@ -122,8 +121,8 @@ def read_envelope(request: Request) -> ModernRequest:
 
     Spec: 2026-07-28 basic, Request metadata: a request without the required fields is refused with -32602.
     """
-    params = _object(request.members.get("params")) or {}
-    meta = _object(params.get("_meta")) or {}
+    params = as_object(request.members.get("params")) or {}
+    meta = as_object(params.get("_meta")) or {}
     missing = [key for key in (ENVELOPE_KEY, CAPABILITIES_KEY) if key not in meta]
     if missing:
         raise EnvelopeMalformed(f"Invalid params: _meta lacks {' and '.join(missing)}")
@@ -133,7 +132,7 @@ def read_envelope(request: Request) -> ModernRequest:
     if version is None:
         raise EnvelopeMalformed(f"Invalid params: {ENVELOPE_KEY} must be a string")
     for key in (CAPABILITIES_KEY, CLIENT_INFO_KEY):
-        if key in meta and _object(meta[key]) is None:
+        if key in meta and as_object(meta[key]) is None:
             raise EnvelopeMalformed(f"Invalid params: {key} must be an object")
     level = text_at(meta, LOG_LEVEL_KEY)
     if LOG_LEVEL_KEY in meta and level not in LOG_LEVELS:
@@ -145,7 +144,7 @@ def read_envelope(request: Request) -> ModernRequest:
 
 def version_of(notification: Notification) -> str | None:
     """The revision that a notification says it is written in; None if it says nothing that could be one."""
-    meta = _object((_object(notification.members.get("params")) or {}).get("_meta")) or {}
+    meta = as_object((as_object(notification.members.get("params")) or {}).get("_meta")) or {}
     return text_at(meta, ENVELOPE_KEY)
 
 
@@ -154,18 +153,3 @@ def reaches(level: str | None, wanted: str | None) -> bool:
     if level not in LOG_LEVELS or wanted not in LOG_LEVELS:
         return False
     return LOG_LEVELS.index(level) >= LOG_LEVELS.index(wanted)
-
-
-_ARRAY_OR_SCALAR = re.compile(rb'[\["tfn0-9-]')
-
-
-def _object(raw: Raw | None) -> Members | None:
-    if raw is None:
-        return None
-    data = bytes(raw)
-    if _ARRAY_OR_SCALAR.match(data):
-        return None
-    try:
-        return parse_members(data)
-    except NotJsonRpc:
-        return None

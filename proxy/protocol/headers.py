@@ -40,8 +40,12 @@ _NAMED_BY = {
 """Method -> the member of `params` that `Mcp-Name` repeats."""
 
 
-def decode_value(value: bytes) -> str:
+def decode_value(value: bytes, shown: str) -> str:
     """The text that a header value stands for.
+
+    Args:
+        value: As it came.
+        shown: The name of the header, for the one who sent it.
 
     Raises:
         HeaderMismatch: If it is marked as base64 and is not the base64 of a text in UTF-8.
@@ -53,10 +57,10 @@ def decode_value(value: bytes) -> str:
     try:
         data = base64.b64decode(marked[1], validate=True)
         if base64.b64encode(data).decode() != marked[1]:
-            raise HeaderMismatch("Header mismatch: a header value is not canonical base64")
+            raise HeaderMismatch(f"Header mismatch: {shown} is not canonical base64")
         return data.decode()
     except (binascii.Error, ValueError) as exc:
-        raise HeaderMismatch("Header mismatch: a header value is not valid base64 of UTF-8") from exc
+        raise HeaderMismatch(f"Header mismatch: {shown} is not valid base64 of UTF-8") from exc
 
 
 def refuse_repeated(headers: Sequence[tuple[bytes, bytes]]) -> None:
@@ -92,7 +96,7 @@ def _check(headers: Mapping[bytes, bytes], name: bytes, shown: str, expected: st
     value = headers.get(name)
     if value is None:
         raise HeaderMismatch(f"Header mismatch: {shown} is missing")
-    if decode_value(value) != expected:
+    if decode_value(value, shown) != expected:
         raise HeaderMismatch(f"Header mismatch: {shown} differs from the body")
 
 
@@ -174,7 +178,7 @@ def check_arguments(headers: Mapping[bytes, bytes], rules: Sequence[HeaderRule],
                 raise HeaderMismatch(f"Header mismatch: {shown} is given, its argument is not")
         elif header is None:
             raise HeaderMismatch(f"Header mismatch: {shown} is missing")
-        elif not _says(decode_value(header), value):
+        elif not _says(decode_value(header, shown), value):
             raise HeaderMismatch(f"Header mismatch: {shown} differs from the argument")
 
 
