@@ -6,7 +6,8 @@ from collections.abc import Callable
 FIRST_SECONDS = 0.1
 LAST_SECONDS = 30.0
 GOOD_LIFE_SECONDS = 60.0
-"""A child that lived so long has proved that its server works: what came before is forgotten."""
+"""A child that lived so long has proved that its server works, as has one that did not fail for so long: what came
+before is forgotten."""
 
 
 class Backoff:
@@ -23,6 +24,7 @@ class Backoff:
         self._clock = clock
         self._jitter = jitter
         self._failures = 0
+        self._failed_at = 0.0
         self._not_before = 0.0
 
     @property
@@ -37,9 +39,11 @@ class Backoff:
 
     def failed(self, lived_seconds: float = 0.0) -> None:
         """A start failed, or a child died that lived for so long."""
-        self._failures = 1 if lived_seconds >= GOOD_LIFE_SECONDS else self._failures + 1
+        now = self._clock()
+        is_first = max(lived_seconds, now - self._failed_at) >= GOOD_LIFE_SECONDS
+        self._failures = 1 if is_first else self._failures + 1
         wait = min(LAST_SECONDS, FIRST_SECONDS * 2.0 ** min(self._failures - 1, 16))
-        self._not_before = self._clock() + wait * (0.5 + self._jitter() / 2)
+        self._failed_at, self._not_before = now, now + wait * (0.5 + self._jitter() / 2)
 
     def succeeded(self) -> None:
         """A child has lived long enough, or has ended as it should."""

@@ -7,7 +7,7 @@ by the id of the request that opened it, and nothing is sent that was not asked 
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeGuard
 
 import msgspec
 from msgspec import Raw
@@ -197,12 +197,14 @@ def _key_of(request: ModernRequest) -> bytes:
     try:
         asked = msgspec.json.decode(raw)
         if isinstance(asked, dict):
-            asked = {
-                name: sorted(map(str, value)) if isinstance(value, list) else value for name, value in asked.items()
-            }
+            asked = {name: sorted(value) if _are_texts(value) else value for name, value in asked.items()}
         return msgspec.json.encode(asked, order="deterministic")
     except (msgspec.DecodeError, RecursionError):
         return raw
+
+
+def _are_texts(value: object) -> TypeGuard[list[str]]:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
 
 
 def _stamped(response: Response, raw_id: Raw) -> Response:

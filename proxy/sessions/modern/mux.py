@@ -237,7 +237,7 @@ class Mux:
             self._counts.add("dropped.progress_of_no_call")
             return
         call.moved_at = self._clock()
-        call.sink.notified(one_line(_with_token(line, raw_token)))
+        call.sink.notified(one_line(_with_token(line, call.child_id, raw_token)))
 
     def _logged(self, notification: Notification) -> None:
         """On stdio a log message names no request: it is passed on only when no other can be meant.
@@ -292,15 +292,14 @@ class Mux:
         return True
 
 
-def _with_token(line: bytes, raw_token: Raw) -> bytes:
+def _with_token(line: bytes, token: int, raw_token: Raw) -> bytes:
     """A progress notification under its client's token.
 
     A quote inside of a JSON string has a backslash before it, so what looks like the member is one; if there is only
-    one, it is the one in `params`.
+    one, with the value that was found in `params`, it is that.
     """
-    found = _TOKEN.findall(line)
-    if len(found) == 1:
-        return _TOKEN.sub(lambda match: b'"progressToken":' + bytes(raw_token), line)
+    if _TOKEN.findall(line) == [b"%d" % token]:
+        return _TOKEN.sub(lambda _: b'"progressToken":' + bytes(raw_token), line)
     members = parse_members(line)
     params = {**parse_members(bytes(members["params"])), "progressToken": raw_token}
     return encode({**members, "params": params})
