@@ -24,6 +24,7 @@ def bind_answer(
 
     Raises:
         TooManyContinuations: If it asks for input and too many wait already; the child is told that nobody will answer.
+        AnswerUnusable: If it can't be bound.
     """
     raw = bytes(response.members["result"])
     method = call.request.method
@@ -37,8 +38,8 @@ def bind_answer(
         members = parse_members(raw)
         task_id = text_at(members, "taskId")
         if text_at(members, "resultType") == "task" and task_id is not None:
-            call.child.holds += 1
             tasks.add(task_id, principal=call.principal.name, child=call.child)
+            call.child.holds += 1
     return response
 
 

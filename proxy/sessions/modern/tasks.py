@@ -9,7 +9,7 @@ Spec: extension io.modelcontextprotocol/tasks (SEP-2663): each task request must
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from proxy.errors import TaskUnknown
+from proxy.errors import AnswerUnusable, TaskUnknown
 
 Child = TypeVar("Child")
 
@@ -50,8 +50,16 @@ class Tasks(Generic[Child]):
         return len(self._tasks)
 
     def add(self, task_id: str, *, principal: str, child: Child) -> None:
-        """A child has begun a task for this client."""
+        """A child has begun a task for this client.
+
+        Raises:
+            AnswerUnusable: If another child has a task of this id for clients of this name: one of them would get the
+                other's.
+        """
         key = (principal, task_id)
+        before = self._tasks.get(key)
+        if before is not None and before.child is not child:
+            raise AnswerUnusable
         self._forget(key)
         self._tasks[key] = Task(task_id, principal, child, self._clock())
         while len(self._tasks) > MAX_TASKS:

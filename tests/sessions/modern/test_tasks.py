@@ -2,7 +2,7 @@
 
 import pytest
 
-from proxy.errors import TaskUnknown
+from proxy.errors import AnswerUnusable, TaskUnknown
 from proxy.sessions.modern import tasks as tasks_module
 from proxy.sessions.modern.tasks import Task, Tasks
 
@@ -79,6 +79,18 @@ def test_one_given_out_again_is_one() -> None:
     known.all.add("1", principal="ann", child="a")
 
     assert (len(known.all), known.forgotten) == (1, ["1"])
+
+
+def test_of_two_children_that_give_out_the_same_id_the_second_is_refused() -> None:
+    """Those who share a name are not told apart: one would be given the other's task."""
+    known = Known()
+    known.all.add("1", principal="strangers", child="a")
+
+    with pytest.raises(AnswerUnusable):
+        known.all.add("1", principal="strangers", child="b")
+
+    assert known.all.find("1", principal="strangers").child == "a"
+    assert known.forgotten == []
 
 
 def test_a_child_that_is_gone_takes_its_tasks_with_it() -> None:
