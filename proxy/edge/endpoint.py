@@ -152,7 +152,7 @@ class LegacyEndpoint:
                 session.connected()  # whoever counted this connection will say that it is gone
 
     async def _tell(self, session: Session, message: Notification | Response) -> None:
-        await session.stdin_taken()
+        await session.wait_to_tell(message)
         if session.has_ended:
             raise SessionNotFound
         if isinstance(message, Notification):

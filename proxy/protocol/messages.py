@@ -67,6 +67,11 @@ class Request(msgspec.Struct, frozen=True):
         """This request on one line, under another id, every other member untouched."""
         return one_line(encode({**self.members, "id": Raw(b"%d" % id)}))
 
+    @property
+    def size_bytes(self) -> int:
+        """What its members take, nearly the length of its text."""
+        return _size(self.members)
+
 
 class Notification(msgspec.Struct, frozen=True):
     """A message nobody answers."""
@@ -87,6 +92,11 @@ class Notification(msgspec.Struct, frozen=True):
         params["requestId"] = Raw(b"%d" % request_id)
         return one_line(encode({**self.members, "params": params}))
 
+    @property
+    def size_bytes(self) -> int:
+        """What its members take, nearly the length of its text."""
+        return _size(self.members)
+
 
 class Response(msgspec.Struct, frozen=True):
     """A result or an error."""
@@ -102,6 +112,15 @@ class Response(msgspec.Struct, frozen=True):
     def encode(self, *, raw_id: Raw) -> bytes:
         """This response on one line, under the id that its receiver used."""
         return one_line(encode({**self.members, "id": raw_id}))
+
+    @property
+    def size_bytes(self) -> int:
+        """What its members take, nearly the length of its text."""
+        return _size(self.members)
+
+
+def _size(members: Members) -> int:
+    return sum(len(name) + memoryview(raw).nbytes for name, raw in members.items())
 
 
 Message = Request | Notification | Response

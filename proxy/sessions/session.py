@@ -5,8 +5,8 @@ import hashlib
 import logging
 import re
 import secrets
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import anyio
 
@@ -25,7 +25,7 @@ from proxy.errors import (
 )
 from proxy.observe import Counts
 from proxy.protocol.lifecycle import Event, State, after
-from proxy.protocol.messages import Request
+from proxy.protocol.messages import Message, Notification, Request, Response
 from proxy.sessions.exchange import Exchange
 from proxy.sessions.limits import SessionLimits
 from proxy.sessions.stream import Stream
@@ -68,6 +68,7 @@ class Session:
         self._counts = counts
         self._connections = 0  # HTTP requests of the client whose connection is believed alive
         self._seen_at = self.created_at  # when the last of them went
+        self._waiting_bytes = 0  # of messages that can't be given to the child yet
         self._places = anyio.Semaphore(limits.max_calls_per_child)
         self._child: Child | None = None
         self.exchange.on_call_closed = self._places.release
@@ -121,7 +122,7 @@ class Session:
         Raises:
             DuplicateId: If an id is in flight in this session.
             CallCancelled: If the client cancelled one that waited.
-            TooManyCalls: If no place became free within `place_timeout_seconds`.
+            TooManyCalls: If no place became free within `place_timeout_seconds`, or too much waits for one already.
             ChildNotReading: If the child did not read its stdin.
             SessionNotFound: If the session ended meanwhile.
         """
@@ -152,24 +153,42 @@ class Session:
         """Returns with a place, which the caller gives back."""
         has_place = False
         try:
-            with self.exchange.queued(request):
+            with self._waiting(request), self.exchange.queued(request):
                 with anyio.move_on_after(self._limits.place_timeout_seconds):
                     await self._places.acquire()
                     has_place = True
                 if not has_place:
                     raise TooManyCalls
-                await self.stdin_taken()
+                await self._stdin_taken()
         except BaseException:
             if has_place:
                 self._places.release()
             raise
 
-    async def stdin_taken(self) -> None:
+    async def wait_to_tell(self, message: Notification | Response) -> None:
         """Wait while more than `stream_backlog_bytes` wait for the child to read them.
 
         Raises:
-            ChildNotReading: If it has not within `stdin_stall_timeout_seconds`.
+            TooManyCalls: If too much waits so already.
+            ChildNotReading: If the child has not read them within `stdin_stall_timeout_seconds`.
         """
+        if not self._is_reading:
+            with self._waiting(message):
+                await self._stdin_taken()
+
+    @contextmanager
+    def _waiting(self, message: Message) -> Iterator[None]:
+        """Bounds what waits at one time, beside what the child's pipe has been given: one message may always."""
+        size = message.size_bytes
+        if self._waiting_bytes and self._waiting_bytes + size > self._limits.stream_backlog_bytes:
+            raise TooManyCalls
+        self._waiting_bytes += size
+        try:
+            yield
+        finally:
+            self._waiting_bytes -= size
+
+    async def _stdin_taken(self) -> None:
         link, limit = self.exchange.link, self._limits.stream_backlog_bytes
         if link.pending_bytes <= limit:
             return

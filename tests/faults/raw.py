@@ -1,7 +1,9 @@
 """A client with a socket and no manners: it sends what it likes and reads when it likes."""
 
 import asyncio
+import ctypes
 import socket
+import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -10,6 +12,7 @@ import anyio
 from tests.support.daemon import Daemon
 from tests.support.mcp import PATIENCE_SECONDS, Body, Client, encode
 
+SO_ATTACH_FILTER = 26
 RECEIVE_BUFFER_BYTES = 64 * 1024
 """Asked of the kernel: what is not read is soon felt by the sender."""
 
@@ -21,6 +24,10 @@ class Raw:
         self._socket = connection
         self._loop = asyncio.get_running_loop()
         self.got = b""
+
+    def cut_off(self) -> None:
+        """As the function."""
+        cut_off(self._socket)
 
     async def send(self, data: bytes) -> None:
         """Send all of it."""
@@ -49,6 +56,12 @@ class Raw:
         while await self.read():
             pass
         return self.got
+
+
+def cut_off(connection: socket.socket) -> None:
+    """From now on every packet to this socket is dropped and nothing acknowledged: its machine is really gone."""
+    program = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))  # BPF: ret 0
+    connection.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HL", 1, ctypes.addressof(program)))
 
 
 def post(client: Client, body: Body, *fields: str) -> bytes:

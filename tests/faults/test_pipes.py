@@ -6,6 +6,7 @@ import anyio
 import pytest
 
 from tests.e2e.serving import serving
+from tests.faults.measures import MIB, cost_to
 from tests.faults.outcomes import INTERNAL_ERROR, QUICK_SECONDS, assert_over
 from tests.faults.unharmed import faulty_session
 from tests.support.daemon import Daemon
@@ -25,13 +26,17 @@ def daemon() -> Iterator[Daemon]:
         yield daemon
 
 
-async def test_100_mb_on_stderr_hold_up_nobody_and_fill_no_log(daemon: Daemon) -> None:
-    """Always drained; the log is held to a rate."""
+@pytest.mark.parametrize("line", [100, 100_000_000], ids=["a million lines", "one line"])
+async def test_100_mb_on_stderr_hold_up_nobody_and_fill_no_log(daemon: Daemon, line: int) -> None:
+    """Always drained; the log is held to a rate, a line of it to a length, and nothing is kept."""
     async with faulty_session(daemon) as (client, _):
         logged = len(daemon.stderr_lines)
+        with cost_to(daemon.pid) as cost:
+            assert await client.result(1, "stderr", bytes=100_000_000, line=line) == {}
 
-        assert await client.result(1, "stderr", bytes=100_000_000) == {}
         assert len(daemon.stderr_lines) - logged < 5_000
+        assert max(map(len, daemon.stderr_lines[logged:])) < 3_000
+        assert cost.peak_bytes < 8 * MIB
 
 
 @pytest.mark.parametrize("tool", ["close-stdout", "close-stdin"])

@@ -35,7 +35,7 @@ Tools (`tools/call`; arguments in brackets, `?` marks those that may be left out
     env, pid                  the environment; process id, parent, group
     exit [code?, say?]        exit without an answer; `say` is written before
     exit-after [code?]        answer, then exit
-    stderr [bytes]            that much on stderr, then the answer
+    stderr [bytes, line?]     that much on stderr, in lines so long, then the answer
     stop-reading              answer, then read nothing any more, for ever
     close-stdout, close-stdin answer, then close it and live on
     ignore-sigterm            answer, and live on until SIGKILL, even without stdin
@@ -197,9 +197,8 @@ class Child:
         elif name == "pid":
             self.result(id_, {"pid": os.getpid(), "parent": os.getppid(), "group": os.getpgrp()})
         elif name == "stderr":
-            block = (b"x" * 99 + b"\n") * 10_000
-            for start in range(0, arguments["bytes"], len(block)):
-                write(block[: arguments["bytes"] - start], 2)
+            line = b"x" * (arguments.get("line", 100) - 1) + b"\n"
+            write(line * (arguments["bytes"] // len(line)), 2)
             self.result(id_, {})
         elif name == "fork":
             kind = {"is_stubborn": bool(arguments.get("stubborn")), "is_stray": bool(arguments.get("stray"))}

@@ -770,3 +770,20 @@ def test_an_array_of_a_child_that_is_no_batch_is_one_bad_line() -> None:
     (bad,) = parse_child_line(b"[" + b",".join([b"1"] * (MAX_BATCH + 1)) + b"]")
 
     assert isinstance(bad, BadLine)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'{"jsonrpc":"2.0","id":1,"method":"m","params":{"pad":"%b"}}',
+        b'{"jsonrpc":"2.0","method":"m","params":{"pad":"%b"}}',
+        b'{"jsonrpc":"2.0","id":1,"result":{"pad":"%b"}}',
+    ],
+)
+def test_a_message_knows_its_size_but_for_a_few_bytes_of_punctuation(text: bytes) -> None:
+    body = text % (b"x" * 10_000)
+
+    message = parse_client_message(body)
+
+    assert not isinstance(message, BadLine)
+    assert len(body) - 40 < message.size_bytes < len(body)

@@ -19,6 +19,7 @@ from proxy.errors import (
     DuplicateId,
     SessionEnded,
     SessionNotFound,
+    TooManyCalls,
     TooManySessions,
 )
 from proxy.observe import Counts
@@ -400,6 +401,29 @@ async def test_waiting_for_a_child_that_does_not_read_can_be_cancelled() -> None
         assert scope.cancelled_caught
         assert session._places.value == 2
         assert session.exchange.calls_in_flight == 0
+
+
+async def test_only_so_many_bytes_wait_for_a_child_that_does_not_read() -> None:
+    """One message may always; what comes beside it is refused at once, and served when there is room again."""
+    async with running_manager(
+        "import time\ntime.sleep(60)\n", stream_backlog_bytes=10, stdin_stall_timeout_seconds=5.0
+    ) as manager:
+        session = await opened(manager)
+        session.exchange.link.send(b"x" * 2_000_000)
+        tell = parse_client_message(b'{"jsonrpc":"2.0","method":"notifications/roots/list_changed"}')
+        assert isinstance(tell, Notification)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(call, session, 1)
+            await anyio.wait_all_tasks_blocked()
+            for wait in (call(session, 2), session.wait_to_tell(tell)):
+                with pytest.raises(TooManyCalls), anyio.fail_after(3):
+                    await wait
+            tasks.cancel_scope.cancel()
+
+        with anyio.move_on_after(0.05) as scope:
+            await session.wait_to_tell(tell)
+        assert scope.cancelled_caught
 
 
 async def test_a_cancelled_manager_ends_every_child() -> None:

@@ -5,7 +5,7 @@ import struct
 
 import anyio
 
-from tests.e2e.test_vanished import cut_off
+from tests.faults.raw import cut_off
 from tests.soak.peer import NO_SESSION, RESULT, Peer
 from tests.soak.stage import Stage
 from tests.support.mcp import Message, call, encode, hello
