@@ -170,7 +170,7 @@ class LegacySse:
             await session.begin([message], connection.stream)
             return
         session.use()
-        await session.stdin_taken()
+        await session.wait_to_tell(message)
         if session.has_ended:
             raise SessionNotFound
         if isinstance(message, Notification):
