@@ -76,6 +76,11 @@ class Suite:
         return HERE / self.folder / "node_modules" / ".bin"
 
 
+NO_TASKS = "tasks are an extension of 2026-07-28: a server of the handshake era has none"
+NO_NAME = "the suite wants the question by its name `user_name`; the request of a handshake-era server has no name"
+NOT_ASKED = "the answers come before the server has asked; only one that keeps nothing between calls can take them"
+SKIPPED = "the suite skips the only check"
+
 SUITES = {
     "2025-11-25": Suite(
         "conformance",
@@ -86,6 +91,64 @@ SUITES = {
             "server-sse-polling": excuse(
                 "a quick call is answered as JSON, and there is nothing to poll; not scored", NOTHING
             )
+        },
+    ),
+    "2026-07-28, child of the handshake era": Suite(
+        "conformance",
+        ("--requirements", "2026-07-28"),
+        scenarios=50,
+        successes=162,
+        child=LEGACY,
+        excuses={
+            "input-required-result-basic-elicitation": excuse(NO_NAME, "sep-2322-elicitation-incomplete"),
+            "input-required-result-ignore-extra-params": excuse(NOT_ASKED, "sep-2322-ignore-unexpected-params"),
+            "tasks-capability-negotiation": excuse(
+                NO_TASKS,
+                "tasks-extension-advertised",
+                "sep-2663-server-rejects-undeclared-client",
+                "tasks-per-request-meta-opt-in",
+            ),
+            "tasks-dispatch-and-envelope": excuse(
+                NO_TASKS,
+                "tasks-server-directed-creation-no-hint",
+                "sep-2663-legacy-task-param-ignored",
+                "tasks-immediate-result-shortcut",
+                "tasks-result-type-complete-on-non-task-responses",
+                "sep-2663-durable-create-strong-consistency",
+            ),
+            "tasks-lifecycle": excuse(
+                NO_TASKS,
+                "tasks-sync-tool-call",
+                "sep-2663-result-type-task-on-create",
+                "sep-2663-tasks-get-status-working",
+                "sep-2663-tasks-get-status-completed",
+                "sep-2663-tool-error-uses-completed-status",
+                "sep-2663-tasks-get-status-failed",
+                "sep-2663-cancel-ack-empty-result",
+                "tasks-cancel-terminal-idempotent-ack",
+            ),
+            "tasks-mrtr-composition": excuse(NO_TASKS, "sep-2663-mrtr-synchronous-before-task-creation"),
+            "tasks-mrtr-input": excuse(
+                NO_TASKS,
+                "sep-2663-tasks-get-status-input-required",
+                "tasks-mrtr-tasks-update-resumes",
+                "tasks-mrtr-partial-fulfillment",
+            ),
+            "tasks-request-headers": excuse(
+                NO_TASKS,
+                "tasks-headers-tolerate-mcp-method-on-tools-call",
+                "sep-2663-routing-headers-accepted-on-tasks-get",
+                "sep-2663-server-rejects-mismatched-mcp-name-on-tasks-get",
+            ),
+            "tasks-request-state-removal": excuse(NO_TASKS, "tasks-request-state-removal-setup"),
+            "tasks-required-task-error": excuse(NO_TASKS, "sep-2663-server-returns-missing-capability-when-required"),
+            "tasks-status-notifications": excuse(SKIPPED, NOTHING, "tasks-status-notifications"),
+            "tasks-wire-fields": excuse(
+                NO_TASKS,
+                "tasks-wire-field-renames",
+                "tasks-no-early-ttl-expiry",
+                "tasks-no-related-task-meta-on-inlined-result",
+            ),
         },
     ),
     "2025-11-25, every call a stream": Suite(
@@ -111,6 +174,13 @@ SUITES = {
         child=LEGACY,
         flags=("--commit-after", "0.1s"),
     ),
+    "2026-07-28, child of both eras": Suite(
+        "conformance",
+        ("--requirements", "2026-07-28"),
+        scenarios=50,
+        successes=195,
+        excuses={"tasks-status-notifications": excuse(SKIPPED, NOTHING, "tasks-status-notifications")},
+    ),
 }
 
 
@@ -131,7 +201,10 @@ class Run:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[Run]]]:
-    """The runs, two at a time: the suite has clocks of its own, and most of a run is the start of children."""
+    """The runs, two at a time: the suite has clocks of its own, and most of a run is the start of children.
+
+    The first one starts a slow child for each session; those beside it have quick ones, or one child for all.
+    """
     with ThreadPoolExecutor(max_workers=2) as pool:
         yield {name: pool.submit(play, suite, tmp_path_factory.mktemp(name)) for name, suite in SUITES.items()}
 
