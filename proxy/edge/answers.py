@@ -1,14 +1,18 @@
 """Which status and which JSON-RPC body for which error?"""
 
+import logging
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+import anyio
 import msgspec
 from msgspec import Raw
-from starlette.types import Send
+from starlette.types import Message, Send
 
 from proxy import errors
 from proxy.errors import ProxyError
+
+logger = logging.getLogger(__name__)
 
 PARSE_ERROR = -32700
 INVALID_REQUEST = -32600
@@ -124,20 +128,46 @@ async def send_error(send: Send, error: ProxyError, raw_id: Raw | None = None) -
     await send_json(send, refusal.status, error_body(error, raw_id), refusal.headers)
 
 
+SMALL_BYTES = 16 * 1024
+"""A server has room for so little and does not wait for the reader. Nearly every answer is smaller."""
+PIECE_BYTES = 256 * 1024
+"""What is written in one piece: a slow reader does not take so much in its time."""
+
+
+async def send_json_in_time(
+    send: Send, status: int, body: bytes, headers: Iterable[Header] = (), *, timeout_seconds: float
+) -> None:
+    """Answer the HTTP request with a JSON body of any size; waits until the client has taken all but the last of it.
+
+    A client that takes nothing for `timeout_seconds` is left with half a response.
+    """
+    if len(body) <= SMALL_BYTES:
+        await send_json(send, status, body, headers)
+        return
+    view = memoryview(body)
+    await send(_json_head(status, len(body), headers))
+    for start in range(0, len(body), PIECE_BYTES):
+        piece = bytes(view[start : start + PIECE_BYTES])
+        more = start + PIECE_BYTES < len(body)
+        with anyio.move_on_after(timeout_seconds) as scope:
+            await send({"type": "http.response.body", "body": piece, "more_body": more})
+        if scope.cancelled_caught:
+            logger.warning("answer of a slow reader cut", extra={"bytes": len(body), "sent": start})
+            return
+
+
 async def send_json(send: Send, status: int, body: bytes, headers: Iterable[Header] = ()) -> None:
     """Answer the HTTP request with a JSON body."""
-    await send(
-        {
-            "type": "http.response.start",
-            "status": status,
-            "headers": [
-                (b"content-type", b"application/json"),
-                (b"content-length", b"%d" % len(body)),
-                *headers,
-            ],
-        }
-    )
+    await send(_json_head(status, len(body), headers))
     await send({"type": "http.response.body", "body": body})
+
+
+def _json_head(status: int, length: int, headers: Iterable[Header]) -> Message:
+    return {
+        "type": "http.response.start",
+        "status": status,
+        "headers": [(b"content-type", b"application/json"), (b"content-length", b"%d" % length), *headers],
+    }
 
 
 async def send_empty(send: Send, status: int, headers: Iterable[Header] = ()) -> None:

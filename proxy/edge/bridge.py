@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import anyio
+from anyio.abc import TaskGroup
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -20,6 +21,7 @@ from proxy.edge.legacy_sse import Endpoint
 from proxy.edge.middleware.origin import OriginGuard, is_loopback_name
 from proxy.edge.presence import Presence
 from proxy.edge.served import Served, Shared
+from proxy.edge.shutdown import Shutdown
 from proxy.edge.uploads import Uploads
 from proxy.errors import ProxyError
 from proxy.observe import Counts
@@ -49,9 +51,9 @@ class Bridge:
         self.counts = Counts()
         self.marker = secrets.token_hex(16)
         self.places = Places(max_children=settings.max_children)
-        self._presence = Presence()
+        self._shutdown = Shutdown(self._wind_down)
+        self._presence = Presence(on_tick=self._shutdown.look)
         self._uploads = _uploads(settings, self.counts)
-        self._shutdown = anyio.Event()
         shared = Shared(
             marker=self.marker,
             places=self.places,
@@ -62,7 +64,7 @@ class Bridge:
             is_local=is_daemon and is_loopback_name(settings.host),
         )
         self.server = Served(settings.server_name, settings, shared)
-        self._is_running = False
+        self._tasks: TaskGroup | None = None
         self.asgi: ASGIApp = self._build(is_daemon)
         """The ASGI application. It has no lifespan of its own; `run` is the life."""
 
@@ -70,22 +72,22 @@ class Bridge:
     async def run(self) -> AsyncIterator[None]:
         """Serve while the block is open. On the way out every session ends and every child is gone.
 
-        The end waits for the children, at most the ladder's graces and a few seconds. Enter it once, in the task that
-        leaves it.
+        The end waits for the children, at most the ladder's graces and a few seconds. Enter it in the task that
+        leaves it, and again only after that.
         """
-        if self._is_running:
+        if self._tasks is not None:
             raise RuntimeError("this bridge is already running")
         async with self.server.run(), anyio.create_task_group() as tasks:
+            self._tasks = tasks
+            self._shutdown.rearm()
             self._presence.started(tasks)
             tasks.start_soon(self._uploads.watch)
-            tasks.start_soon(self._end_listens_on_shutdown)
-            self._is_running = True
             try:
                 yield
             finally:
-                self._is_running = False
+                self._tasks = None
                 self._presence.stopped()
-                self._shutdown.set()
+                self._shutdown.begin()
                 tasks.cancel_scope.cancel()
 
     async def drain(self) -> None:
@@ -115,15 +117,19 @@ class Bridge:
         await anyio.sleep(seconds)
         self.places.kill_all()
 
-    async def _end_listens_on_shutdown(self) -> None:
-        """The server around us is about to stop and waits for open responses: those without a call end at once."""
-        await self._shutdown.wait()
+    def _wind_down(self) -> None:
+        """The server around us is about to stop, and waits for open responses: a GET's end now, others in their time.
+
+        Then it leaves `run`.
+        """
         self.server.end_listens()
+        if self._tasks is not None:
+            self._tasks.start_soon(self.drain)
 
     def _build(self, is_daemon: bool) -> ASGIApp:
         settings = self.settings
         server = self.server
-        health = Health(server, self.places, self.counts, lambda: self._is_running, time.monotonic())
+        health = Health(server, self.places, self.counts, lambda: self._tasks is not None, time.monotonic())
         path = settings.path.rstrip("/")
         name = server.name
         paths = (path or "/", f"{path}/", f"/servers/{name}/mcp", f"/servers/{name}/mcp/", f"{path}/{name}")

@@ -11,9 +11,10 @@ import anyio.to_thread
 from msgspec import Raw
 from starlette.types import Receive, Scope, Send
 
-from proxy.edge.answers import send_empty, send_error, send_json
+from proxy.edge.answers import send_empty, send_error, send_json, send_json_in_time
 from proxy.edge.presence import Presence
 from proxy.edge.requests import check_get_headers, check_version
+from proxy.edge.shutdown import Shutdown
 from proxy.edge.sse import OPENING, SlowReader, as_bytes, priming, send_stream
 from proxy.errors import (
     AlreadyInitialized,
@@ -67,7 +68,7 @@ class LegacyEndpoint:
         manager: SessionManager,
         presence: Presence,
         limits: EdgeLimits,
-        shutdown: anyio.Event,
+        shutdown: Shutdown,
     ) -> None:
         self._manager = manager
         self._presence = presence
@@ -212,12 +213,11 @@ class LegacyEndpoint:
             return
         if stream.has_ended and len(stream.items) == (batch_size or 1):
             _, items = stream.take()
-            if batch_size is not None:
-                await send_json(send, 200, b"[" + b",".join(map(as_bytes, items)) + b"]")
-            elif isinstance(items[0], Failure):
+            if batch_size is None and isinstance(items[0], Failure):
                 await send_error(send, items[0].error, items[0].raw_id)
-            else:
-                await send_json(send, 200, as_bytes(items[0]))
+                return
+            body = as_bytes(items[0]) if batch_size is None else b"[" + b",".join(map(as_bytes, items)) + b"]"
+            await send_json_in_time(send, 200, body, timeout_seconds=self._limits.slow_reader_timeout_seconds)
             return
         session.exchange.streams.begin(stream)
         await self._stream(
@@ -337,7 +337,11 @@ class LegacyEndpoint:
             await send_json(send, 200, answer)
             return
         self._manager.publish(session, version)
-        await send_json(send, 200, answer, [(SESSION_HEADER, session.id.encode())])
+        try:
+            await send_json(send, 200, answer, [(SESSION_HEADER, session.id.encode())])
+        except BaseException:
+            self._manager.end(session, "its client was not told of it")
+            raise
 
     # ---- GET, DELETE
 

@@ -20,6 +20,7 @@ from proxy.edge.answers import send_empty, send_error
 from proxy.edge.endpoint import EdgeLimits
 from proxy.edge.inbox import Inbox, Refused
 from proxy.edge.requests import check_get_headers, check_json, read_headers
+from proxy.edge.shutdown import Shutdown
 from proxy.edge.sse import SlowReader, as_bytes, send_stream
 from proxy.edge.uploads import ClientGone
 from proxy.errors import (
@@ -55,7 +56,7 @@ class _Connection:
 class LegacySse:
     """Serves `/sse` and `/messages/`. What a POST brings is answered on the stream of its client's GET."""
 
-    def __init__(self, manager: SessionManager, inbox: Inbox, limits: EdgeLimits, shutdown: anyio.Event) -> None:
+    def __init__(self, manager: SessionManager, inbox: Inbox, limits: EdgeLimits, shutdown: Shutdown) -> None:
         self._manager = manager
         self._inbox = inbox
         self._limits = limits

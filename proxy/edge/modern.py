@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import anyio
 from starlette.types import Receive, Scope, Send
 
-from proxy.edge.answers import send_empty, send_error, send_json, status_of
+from proxy.edge.answers import send_empty, send_error, send_json_in_time, status_of
 from proxy.edge.isolation import Isolation
 from proxy.edge.presence import Presence
+from proxy.edge.shutdown import Shutdown
 from proxy.edge.sse import OPENING, SlowReader, as_bytes, send_stream
 from proxy.errors import BatchRefused, NotJsonRpc, RevisionUnsupported, StreamOverflow
 from proxy.protocol.envelope import MODERN_VERSIONS, ModernRequest, read_envelope, version_of
@@ -43,7 +44,7 @@ class ModernEndpoint:
         presence: Presence,
         isolation: Isolation,
         limits: ModernEdgeLimits,
-        shutdown: anyio.Event,
+        shutdown: Shutdown,
     ) -> None:
         self._serving = serving
         self._presence = presence
@@ -115,8 +116,11 @@ class ModernEndpoint:
             _, (item,) = stream.take()
             if isinstance(item, Failure):
                 await send_error(send, item.error, item.raw_id)
-            else:
-                await send_json(send, status_of(call.code), as_bytes(item))
+                return
+            body, limits = as_bytes(item), self._limits
+            await send_json_in_time(
+                send, status_of(call.code), body, timeout_seconds=limits.slow_reader_timeout_seconds
+            )
             return
         limits = self._limits
         try:

@@ -40,9 +40,14 @@ class Held:
 
 
 class Presence:
-    """Watches held requests. Used between `started` and `stopped`, which `Bridge.run` calls."""
+    """Watches held requests. Used between `started` and `stopped`, which `Bridge.run` calls.
 
-    def __init__(self) -> None:
+    Args:
+        on_tick: Called now and then while a request is held.
+    """
+
+    def __init__(self, on_tick: Callable[[], None]) -> None:
+        self._on_tick = on_tick
         self._held: dict[Held, None] = {}  # oldest first
         self._tasks: TaskGroup | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -97,25 +102,38 @@ class Presence:
             return
         loop = asyncio.get_running_loop()
         now = loop.time()
-        for held in list(self._held):
-            if now - held.since < TICK_SECONDS:
-                break
-            if held.scope is None:
-                held.scope = anyio.CancelScope()
-                tasks.start_soon(self._watch, held)
-            if held.commit_at is not None and now >= held.commit_at:
-                held.commit_at = None
-                held.on_commit()
+        try:
+            for held in list(self._held):
+                if now - held.since < TICK_SECONDS:
+                    break
+                self._look(held, now, tasks)
+            self._on_tick()
+        except Exception:  # a bug; the timer must go on for all others
+            logger.exception("held requests not looked at")
         self._quiet_ticks += 1
         # Runs on for a while after the last request: starting the timer for each would cost more than it saves.
         self._timer = loop.call_later(TICK_SECONDS, self._tick) if self._held or self._quiet_ticks < 20 else None
 
+    def _look(self, held: Held, now: float, tasks: TaskGroup) -> None:
+        if held.scope is None:
+            held.scope = anyio.CancelScope()
+            tasks.start_soon(self._watch, held)
+        if held.commit_at is not None and now >= held.commit_at:
+            held.commit_at = None
+            try:
+                held.on_commit()
+            except Exception:
+                logger.exception("response not begun")
+
     async def _watch(self, held: Held) -> None:
         assert held.scope is not None  # set before this task starts
-        with held.scope:
-            try:
-                while (await held.receive())["type"] != "http.disconnect":
-                    pass
-            except Exception:
-                logger.exception("watching a connection failed")
-            held.on_gone()
+        try:
+            with held.scope:
+                try:
+                    while (await held.receive())["type"] != "http.disconnect":
+                        pass
+                except Exception:
+                    logger.exception("watching a connection failed")
+                held.on_gone()
+        except Exception:  # of one request; in this task group it would end all others
+            logger.exception("end of a connection not taken")

@@ -16,6 +16,7 @@ from proxy.edge.isolation import Isolation
 from proxy.edge.legacy_sse import LegacySse
 from proxy.edge.modern import ModernEdgeLimits, ModernEndpoint
 from proxy.edge.presence import Presence
+from proxy.edge.shutdown import Shutdown
 from proxy.edge.uploads import Uploads
 from proxy.observe import Counts
 from proxy.protocol.versions import LEGACY_VERSIONS
@@ -38,7 +39,7 @@ class Shared:
     counts: Counts
     presence: Presence
     uploads: Uploads
-    shutdown: anyio.Event
+    shutdown: Shutdown
     is_local: bool
     """Whether our own listener is bound to loopback."""
 

@@ -6,13 +6,19 @@ a host that embeds the bridge should not meet before it streams.
 
 import math
 from collections.abc import AsyncIterator, Iterable
+from functools import cache
+from typing import TYPE_CHECKING
 
 import anyio
 from starlette.types import Message, Receive, Scope, Send
 
 from proxy.edge.answers import error_body
+from proxy.edge.shutdown import Shutdown
 from proxy.protocol.replay import event_id
 from proxy.sessions.stream import SEEN_ELSEWHERE, Ask, Item, Stream
+
+if TYPE_CHECKING:
+    from sse_starlette import EventSourceResponse
 
 HEADERS = {"cache-control": "no-cache, no-transform"}
 WRITE_BYTES = 64 * 1024
@@ -100,6 +106,20 @@ async def _events(
             yield PING
 
 
+@cache
+def _response_class() -> "type[EventSourceResponse]":
+    from sse_starlette import EventSourceResponse
+
+    class OurResponse(EventSourceResponse):
+        """Ends with our shutdown: the library's own sign is a flag of the process, which outlives one server in it."""
+
+        async def _listen_for_exit_signal(self) -> None:  # type: ignore[override]  # a static method of the library
+            assert self._shutdown_event is not None  # `send_stream` gives it
+            await self._shutdown_event.wait()
+
+    return OurResponse
+
+
 async def send_stream(
     scope: Scope,
     receive: Receive,
@@ -110,7 +130,7 @@ async def send_stream(
     ping_seconds: float,
     send_timeout_seconds: float,
     shutdown_grace_seconds: float,
-    shutdown: anyio.Event,
+    shutdown: Shutdown,
     close_after_seconds: float | None = None,
 ) -> bool:
     """Answer the HTTP request with a stream; waits until the stream has ended or the client is gone.
@@ -120,7 +140,6 @@ async def send_stream(
     Raises:
         SlowReader: If the client does not read.
     """
-    from sse_starlette import EventSourceResponse
     from sse_starlette.sse import SendTimeoutError
 
     async def send_in_time(message: Message) -> None:
@@ -135,16 +154,17 @@ async def send_stream(
 
     connection = stream.connection
     close_at = math.inf if close_after_seconds is None else anyio.current_time() + close_after_seconds
-    response = EventSourceResponse(
+    response = _response_class()(
         _events(stream, connection, opening, close_at, ping_seconds),
         headers=HEADERS,
         ping=0,
         send_timeout=send_timeout_seconds,
-        shutdown_event=shutdown,
+        shutdown_event=shutdown.begun,
         shutdown_grace_period=shutdown_grace_seconds,
     )
     try:
-        await response(scope, receive, send_in_time)
+        with shutdown.watched():
+            await response(scope, receive, send_in_time)
     except SendTimeoutError as exc:
         if stream.connection == connection:
             raise SlowReader from exc

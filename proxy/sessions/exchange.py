@@ -212,7 +212,10 @@ class Exchange:
     def fail_all(self, error: ProxyError) -> None:
         """Answer every open call with this error and end every stream."""
         for call in list(self._calls.values()):
-            self._fail(call, error)
+            try:
+                self._fail(call, error)
+            except Exception:  # of one call: the others' clients wait, too
+                logger.exception("call not answered", extra={"session": self._tag})
         self.streams.end_listens()
 
     def check(self, now: float) -> None:

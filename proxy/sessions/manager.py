@@ -73,16 +73,18 @@ class SessionManager:
         """Own every session. On the way out all end, each with its ladder, shielded and bounded."""
         async with anyio.create_task_group() as tasks:
             self._tasks = tasks
+            self._is_draining = self._is_ending = False
+            self._cut = 0
             tasks.start_soon(self._check_for_ever)
             try:
                 yield
             finally:
+                self._tasks = None
                 self._is_draining = True
                 self.end_all("stopped")
                 with anyio.CancelScope(shield=True):
                     await self._all_gone()
                 tasks.cancel_scope.cancel()
-                self._tasks = None
 
     # ---- what is there
 
@@ -253,7 +255,10 @@ class SessionManager:
     def end_listens(self) -> None:
         """End the GET streams of every session; calls go on."""
         for session in self._sessions.values():
-            session.exchange.streams.end_listens()
+            try:
+                session.exchange.streams.end_listens()
+            except Exception:  # of one session: the others' must end all the same
+                logger.exception("streams not ended", extra={"session": session.tag})
 
     def end_all(self, reason: str) -> None:
         """End every session; open calls get the error of a shutdown."""
@@ -263,7 +268,10 @@ class SessionManager:
             if calls:
                 logger.warning("open calls cut off", extra={"session": session.tag, "calls": calls, "reason": reason})
             self._cut += calls
-            session.end(reason, Draining())
+            try:
+                session.end(reason, Draining())
+            except Exception:  # of one session: the others must end all the same
+                logger.exception("session ended badly", extra={"session": session.tag, "pid": session.pid})
             self._forget(session)
 
     async def drain(self, grace_seconds: float) -> None:

@@ -1,6 +1,7 @@
 """Is there room for one more process?"""
 
 import asyncio
+import logging
 from collections.abc import Callable
 
 import anyio
@@ -8,6 +9,8 @@ import anyio
 from proxy.child.process import Child
 from proxy.child.strays import StrayFinder
 from proxy.child.watch import NoWatch, ProcessWatch
+
+logger = logging.getLogger(__name__)
 
 
 class Places:
@@ -69,7 +72,10 @@ class Places:
     def kill_all(self) -> None:
         """SIGKILL every child and its group at once: whoever asks does not want to wait for the ladder."""
         for child in self._live:
-            child.kill()
+            try:
+                child.kill()
+            except Exception:  # of one child: the others must go all the same
+                logger.exception("child not killed", extra={"pid": child.pid})
 
     def wake(self) -> None:
         """Something has changed for those who wait."""

@@ -272,6 +272,12 @@ class Session:
         """The child is dead, or (None) has shut us out: the session is over."""
         if self.has_ended:
             return
+        try:
+            self._child_gone(returncode)
+        finally:
+            self.end("child gone")  # whatever happened: nobody else would
+
+    def _child_gone(self, returncode: int | None) -> None:
         if returncode is None:
             how, why = "closed its end of the connection", "child closed a pipe"
         elif returncode < 0:

@@ -3,11 +3,13 @@
 import inspect
 import json
 
+import anyio
 import pytest
 from msgspec import Raw
+from starlette.types import Message
 
 from proxy import errors
-from proxy.edge.answers import REFUSALS, error_body
+from proxy.edge.answers import PIECE_BYTES, REFUSALS, SMALL_BYTES, error_body, send_json_in_time
 from proxy.errors import ProxyError
 
 LEAVES = [
@@ -42,3 +44,42 @@ def test_an_error_carries_the_id_it_is_about(raw_id: Raw | None, shown: object) 
 @pytest.mark.parametrize("refusal", [r for r in REFUSALS.values() if r.status == 503])
 def test_being_full_says_when_to_come_back(refusal: object) -> None:
     assert dict(refusal.headers)[b"retry-after"].isdigit()  # type: ignore[attr-defined]  # a Refusal
+
+
+class Reader:
+    """A server whose client takes so many parts of a body, and then nothing."""
+
+    def __init__(self, parts: int) -> None:
+        self.messages: list[Message] = []
+        self._parts = parts
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.body":
+            if not self._parts:
+                await anyio.sleep_forever()
+            self._parts -= 1
+        self.messages.append(message)
+
+
+@pytest.mark.parametrize("size", [0, 1, SMALL_BYTES, SMALL_BYTES + 1, PIECE_BYTES, PIECE_BYTES + 1, 3 * PIECE_BYTES])
+async def test_a_large_answer_goes_out_in_pieces_that_are_the_whole(size: int) -> None:
+    reader, body = Reader(10), bytes(range(256)) * (size // 256) + b"x" * (size % 256)
+
+    await send_json_in_time(reader.send, 200, body, [(b"a", b"b")], timeout_seconds=5)
+
+    head, *parts = reader.messages
+    assert (b"content-length", b"%d" % size) in head["headers"] and (b"a", b"b") in head["headers"]
+    assert b"".join(part["body"] for part in parts) == body
+    assert [part.get("more_body", False) for part in parts] == [True] * (len(parts) - 1) + [False]
+    assert all(len(part["body"]) <= PIECE_BYTES for part in parts)
+
+
+async def test_a_client_that_takes_nothing_more_is_left_with_half_an_answer(caplog: pytest.LogCaptureFixture) -> None:
+    """Ours: a request that is never over would keep its session alive for ever."""
+    reader = Reader(2)
+
+    with anyio.fail_after(5):
+        await send_json_in_time(reader.send, 200, b"x" * 4 * PIECE_BYTES, timeout_seconds=0.02)
+
+    assert len(reader.messages) == 3
+    assert "answer of a slow reader cut" in caplog.text

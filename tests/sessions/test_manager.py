@@ -25,12 +25,13 @@ from proxy.errors import (
 from proxy.observe import Counts
 from proxy.protocol.messages import Notification, Request, parse_client_message
 from proxy.sessions import manager as manager_module
+from proxy.sessions import session as session_module
 from proxy.sessions import starts as starts_module
 from proxy.sessions.limits import SessionLimits
 from proxy.sessions.manager import SessionManager
 from proxy.sessions.places import Places
 from proxy.sessions.session import Session
-from proxy.sessions.stream import Failure, Stream
+from proxy.sessions.stream import Failure, Item, Stream
 from tests.support.children import ECHO, is_alive, spec
 
 SILENT = "import sys\nsys.stdin.read()\n"
@@ -575,3 +576,107 @@ async def test_a_fault_while_a_session_is_owned_does_not_end_the_others(
         assert manager.find(other.id) is other
         assert "session ended badly" in caplog.text
         assert manager._places.pids() == {other.pid}
+
+
+# ---- a fault of one is nothing to the others
+
+
+async def test_a_session_that_can_not_be_ended_does_not_keep_the_others_from_it(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running_manager() as manager:
+        unlucky, other = await opened(manager), await opened(manager)
+        stream = await call(other)
+
+        def fail(reason: str, error: object = None) -> None:
+            unlucky.ended.set()
+            raise RuntimeError("a bug")
+
+        monkeypatch.setattr(unlucky, "end", fail)
+        manager.end_all("test")
+        monkeypatch.undo()
+
+        assert other.has_ended
+        assert isinstance(stream.items[0], Failure)
+        assert "a bug" in caplog.text
+        await no_children(manager)
+
+
+async def test_streams_that_can_not_be_ended_do_not_keep_the_others_from_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running_manager() as manager:
+        unlucky, other = await opened(manager), await opened(manager)
+        listening = other.exchange.streams.listen()
+
+        def fail() -> None:
+            raise RuntimeError("a bug")
+
+        monkeypatch.setattr(unlucky.exchange.streams, "end_listens", fail)
+        manager.end_listens()
+        monkeypatch.undo()
+
+        assert listening.has_ended
+
+
+async def test_a_call_that_can_not_be_failed_does_not_keep_the_others_from_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running_manager() as manager:
+        session = await opened(manager)
+        unlucky, other = await call(session, 1), await call(session, 2)
+
+        put = Stream.put_answer
+
+        def put_or_fail(stream: Stream, item: Item) -> None:
+            if stream is unlucky:
+                raise RuntimeError("a bug")
+            put(stream, item)
+
+        monkeypatch.setattr(Stream, "put_answer", put_or_fail)
+        manager.end(session, "test")
+        monkeypatch.undo()
+
+        assert isinstance(other.items[0], Failure)
+        await no_children(manager)
+
+
+async def test_a_child_that_can_not_be_killed_does_not_keep_the_others_from_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running_manager() as manager:
+        await opened(manager)
+        await opened(manager)
+        first, *_ = children = list(manager._places._live)
+
+        def fail() -> None:
+            raise OSError("a bug")
+
+        monkeypatch.setattr(first, "kill", fail)
+        manager._places.kill_all()
+        monkeypatch.undo()
+
+        assert [child.was_killed for child in children] == [False, True]
+
+
+async def test_a_session_whose_child_is_gone_ends_whatever_goes_wrong_about_it(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running_manager("import sys\nsys.stdin.readline()\nsys.exit(3)\n") as manager:
+        session, other = await manager.open(), await opened(manager)
+
+        def fail(_: object) -> str:
+            raise RuntimeError("a bug")
+
+        monkeypatch.setattr(session_module, "missing_package_hint", fail)
+        stream = await call(session)
+        with anyio.fail_after(5):
+            await stream.wait()
+            await session.ended.wait()
+
+        assert isinstance(stream.items[0], Failure)
+        assert "a bug" in caplog.text
+        assert manager.find(other.id) is other
+
+
+async def test_a_manager_can_be_run_again() -> None:
+    async with running_manager(ECHO) as manager:
+        await opened(manager)
+    async with manager.run():
+        assert not manager.is_draining
+        assert manager.find((await opened(manager)).id)
+    assert manager.child_count == 0

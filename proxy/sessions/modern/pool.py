@@ -100,17 +100,19 @@ class Pool:
         self._backoff = Backoff(asyncio.get_running_loop().time)
         async with anyio.create_task_group() as tasks:
             self._tasks = tasks
+            self._is_ending = False
+            self.cut = 0
             self._places.evictors.append(self._evict)
             tasks.start_soon(self._check_for_ever)
             try:
                 yield
             finally:
+                self._tasks = None
                 self._places.evictors.remove(self._evict)
                 self.end_all("stopped")
                 with anyio.CancelScope(shield=True):
                     await self.all_gone()
                 tasks.cancel_scope.cancel()
-                self._tasks = None
 
     @property
     def children(self) -> set[SharedChild]:
@@ -487,7 +489,10 @@ class Pool:
             if calls:
                 logger.warning("open calls cut off", extra={"child": child.tag, "calls": calls, "reason": reason})
             self.cut += calls
-            child.end(reason, Draining())
+            try:
+                child.end(reason, Draining())
+            except Exception:  # of one child: the others must end all the same
+                logger.exception("shared child ended badly", extra={"child": child.tag, "pid": child.pid})
         self._freed()
 
     async def all_gone(self) -> None:
@@ -503,7 +508,10 @@ class Pool:
             await anyio.sleep(CHECK_SECONDS)
             now = asyncio.get_running_loop().time()
             for check in self.checks:
-                check(now)
+                try:
+                    check(now)
+                except Exception:  # it would end everything else
+                    logger.exception("check failed")
             for child in list(self._alive):
                 try:
                     child.check(now)

@@ -86,6 +86,7 @@ class ModernServing:
         """Serve while the block is open; on the way out every child ends."""
         clock = asyncio.get_running_loop().time
         limits = self.limits
+        self._is_draining = False
         self.continuations: Continuations[SharedChild] = Continuations(
             max_continuations=limits.max_continuations,
             timeout_seconds=limits.continuation_timeout_seconds,
