@@ -217,8 +217,11 @@ class Child:
         if not self._is_group_gone:
             self.kill()
             self._spawned.reap()
-        if kill_strays(still_alive(self._seen), self._spawned.marker):
-            self.was_killed = True
+        try:
+            if kill_strays(still_alive(self._seen), self._spawned.marker):
+                self.was_killed = True
+        except OSError:  # no descriptor left to look with
+            logger.exception("strays not looked for", extra={"pid": self.pid})
         if self.returncode is not None:
             self._died()
 

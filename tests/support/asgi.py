@@ -1,5 +1,6 @@
 """An ASGI server that does what a test says: the bridge without a socket."""
 
+import json
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import httpx
 from starlette.types import ASGIApp, Message, Scope
 
@@ -26,6 +28,8 @@ class Response:
         is_over: Whether the application has returned.
         fails: From now on, nothing can be sent any more: the server raises.
         takes_no_end: The client takes everything but the end: the server waits.
+        room_bytes: The client takes no more than so much: then the server waits.
+        leaves_after_parts: The client closes the connection when so many parts of the body were sent.
     """
 
     def __init__(self, method: str, headers: dict[str, str], *parts: bytes, ends: bool = True) -> None:
@@ -54,6 +58,9 @@ class Response:
         self.is_over = False
         self.fails = False
         self.takes_no_end = False
+        self.room_bytes: int | None = None
+        self.leaves_after_parts: int | None = None
+        self._parts = 0
 
     async def serve(self, app: ASGIApp) -> None:
         """Have the application answer it."""
@@ -85,7 +92,13 @@ class Response:
             while not self.is_over:
                 await self._changed.wait()
 
+    @property
+    def json(self) -> Any:
+        """The body, if it is one object."""
+        return json.loads(self.body)
+
     async def _receive(self) -> Message:
+        await anyio.lowlevel.cancel_shielded_checkpoint()
         while not self._messages:
             await self._changed.wait()
         message = self._messages[0]
@@ -94,6 +107,7 @@ class Response:
         return message
 
     async def _send(self, message: Message) -> None:
+        await anyio.lowlevel.cancel_shielded_checkpoint()
         if self.fails:
             raise OSError("the connection is gone")
         if self.takes_no_end and message["type"] == "http.response.body" and not message.get("more_body", False):
@@ -103,7 +117,12 @@ class Response:
             self.headers = {name.decode(): value.decode("latin-1") for name, value in message["headers"]}
         else:
             self.body += message.get("body", b"")
+            if self.room_bytes is not None and len(self.body) > self.room_bytes:
+                await anyio.sleep_forever()
             self.is_complete = not message.get("more_body", False)
+            self._parts += 1
+            if self._parts == self.leaves_after_parts:
+                self.leave()
         self._wake()
 
     def _wake(self) -> None:

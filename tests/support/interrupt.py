@@ -9,6 +9,7 @@ import asyncio
 import gc
 import inspect
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Generator, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from types import FrameType
@@ -22,11 +23,9 @@ T = TypeVar("T")
 
 PACKAGE = Path(proxy.__file__).parent
 PATIENCE_SECONDS = 20.0
-TIMES_AT_ONE_PLACE = {"scope": 2, "task": 2, "os-error": 1, "runtime-error": 1}
-"""A loop waits at the same place over and over: the first rounds stand for all."""
 
 Place = tuple[str, ...]
-"""Where a coroutine waits: each await of ours on the way, outermost first."""
+"""Where a coroutine waits: each await of ours on the way, outermost first; empty where it waits by itself."""
 
 
 class Await(NamedTuple):
@@ -49,16 +48,15 @@ def awaits_of(file: str) -> list[tuple[str, Await]]:
                 look(child, (*function, child.name))
                 continue
             if isinstance(child, ast.Await):
-                note(child, child.value, function)
+                note(child, [child.value], function)
             elif isinstance(child, ast.AsyncFor):
-                note(child.iter, child.iter, function)
+                note(child.iter, [child.iter], function)
             elif isinstance(child, ast.AsyncWith):
-                for item in child.items:
-                    note(item.context_expr, item.context_expr, function)
+                note(child, [item.context_expr for item in child.items], function)
             look(child, function)
 
-    def note(node: ast.expr, awaited: ast.expr, function: tuple[str, ...]) -> None:
-        what = ast.unparse(awaited.func if isinstance(awaited, ast.Call) else awaited)
+    def note(node: ast.expr | ast.stmt, awaited: list[ast.expr], function: tuple[str, ...]) -> None:
+        what = ", ".join(ast.unparse(each.func if isinstance(each, ast.Call) else each) for each in awaited)
         name = ".".join(function)
         last = (node.end_lineno or node.lineno, node.end_col_offset or 0)
         found.append((name, Await(f"{file} {name}: {what}", (node.lineno, node.col_offset), last)))
@@ -115,6 +113,7 @@ class Interrupted(Awaitable[T], Generic[T]):
 
     Attributes:
         places: Where it has waited so far, in order.
+        at: Where it strikes.
         was_struck: Whether it has come to that.
     """
 
@@ -124,7 +123,7 @@ class Interrupted(Awaitable[T], Generic[T]):
         self.places: list[Place] = []
         self.was_struck = False
         self._coroutine = coroutine
-        self._at = at
+        self.at = at
         self._nth = nth
         self._strike = strike
 
@@ -139,7 +138,7 @@ class Interrupted(Awaitable[T], Generic[T]):
             place = place_of(self._coroutine)
             self.places.append(place)
             error = None
-            if not self.was_struck and place == self._at and self.places.count(place) == self._nth:
+            if not self.was_struck and place == self.at and self.places.count(place) == self._nth:
                 self.was_struck = True
                 error = self._strike() if self._strike is not None else None
             if error is not None:
@@ -152,35 +151,40 @@ class Interrupted(Awaitable[T], Generic[T]):
                 error = exc
 
 
+NOWHERE: tuple[Place, int] = ((), 0)
+
+
 class Walk:
-    """What a walk has seen.
+    """Where to strike in the next run, beginning with nowhere, until it has struck everywhere.
+
+    Args:
+        times: A loop waits at the same place over and over: so many rounds stand for all.
+        skip: Awaits that are not struck.
 
     Attributes:
         struck: Every place at which it has struck.
     """
 
-    def __init__(self, times: int) -> None:
+    def __init__(self, times: int = 1, skip: Collection[str] = ()) -> None:
         self.struck: set[Place] = set()
         self._times = times
-        self._todo: list[tuple[Place, int]] = []
+        self._skip = set(skip)
+        self._todo: list[tuple[Place, int]] = [NOWHERE]
         self._known: set[tuple[Place, int]] = set()
 
-    def note(self, places: list[Place]) -> None:
-        """A run has come by these places: strike at each, later."""
-        for index, place in enumerate(places):
-            entry = (place, places[: index + 1].count(place))
-            if place and entry[1] <= self._times and entry not in self._known:
+    def __iter__(self) -> Iterator[tuple[Place, int]]:
+        while self._todo:
+            yield self._todo.pop(0)
+
+    def note(self, run: "Interrupted[Any]") -> None:
+        """A run has come by some places: strike at each, later."""
+        if run.was_struck:
+            self.struck.add(run.at)
+        for index, place in enumerate(run.places):
+            entry = (place, run.places[: index + 1].count(place))
+            if self._skip.isdisjoint(place) and entry[1] <= self._times and entry not in self._known:
                 self._known.add(entry)
                 self._todo.append(entry)
-
-    def next(self) -> tuple[Place, int]:
-        """Where to strike in the next run; nowhere when all is done."""
-        return self._todo.pop(0) if self._todo else ((), 0)
-
-    @property
-    def is_done(self) -> bool:
-        """Whether it has struck everywhere."""
-        return not self._todo
 
     @property
     def keys(self) -> set[str]:
@@ -192,7 +196,10 @@ async def walk(
     scenario: Callable[[], Coroutine[Any, Any, object]],
     way: str,
     *,
+    times: int = 1,
     expected: Collection[type[BaseException]] = (),
+    skip: Collection[str] = (),
+    before_each: Callable[[], Awaitable[None]] | None = None,
     after_each: Callable[[], Awaitable[None]],
 ) -> Walk:
     """Run a scenario until it was struck in this way wherever it waits, each run in a task of its own.
@@ -200,23 +207,30 @@ async def walk(
     Args:
         scenario: What to run; makes the coroutine anew.
         way: A key of `WAYS`.
+        times: A loop waits at the same place over and over: so many rounds stand for all.
         expected: What the scenario may make of a strike, beside the exception itself and its cancellation.
+        skip: Awaits that are not struck.
+        before_each: Prepares a run; not struck.
         after_each: Raises if anything is left.
     """
-    seen = Walk(TIMES_AT_ONE_PLACE[way])
-    while True:
-        place, nth = seen.next()
-        run = await struck(scenario(), way, place, nth, expected)
-        if run.was_struck:
-            seen.struck.add(place)
-        seen.note(run.places)
-        try:
+    seen = Walk(times, skip)
+    for place, nth in seen:
+        if before_each is not None:
+            await before_each()
+        seen.note(await struck(scenario(), way, place, nth, expected))
+        with told(way, place, nth):
             await after_each()
-        except BaseException as exc:
-            exc.add_note(f"struck ({way}) at {place}, time {nth}")
-            raise
-        if seen.is_done:
-            return seen
+    return seen
+
+
+@contextmanager
+def told(way: str, place: Place, nth: int) -> Iterator[None]:
+    """What goes wrong in the block says after which strike."""
+    try:
+        yield
+    except BaseException as exc:
+        exc.add_note(f"struck ({way}) at {place}, time {nth}")
+        raise
 
 
 async def struck(
@@ -224,7 +238,7 @@ async def struck(
 ) -> "Interrupted[object]":
     """Run this coroutine in a task of its own, struck at one place; it must end in time, and by the strike alone."""
     scope = anyio.CancelScope()
-    run: Interrupted[object] = Interrupted(coroutine, at=place, nth=nth, strike=lambda: WAYS[way](scope))
+    run: Interrupted[object] = Interrupted(coroutine, at=place, nth=nth, strike=lambda: ALL_WAYS[way](scope))
 
     async def in_scope() -> None:
         with scope:
@@ -237,8 +251,8 @@ async def struck(
         raise AssertionError(f"it hangs, struck ({way}) at {place}, time {nth}, and waits at {run.places[-1]}")
     if not task.cancelled() and (exc := task.exception()) is not None:
         if not run.was_struck or not all(isinstance(each, (Injected, *expected)) for each in leaves(exc)):
-            exc.add_note(f"struck ({way}) at {place}, time {nth}")
-            raise exc
+            with told(way, place, nth):
+                raise exc
     return run
 
 
@@ -276,3 +290,23 @@ WAYS: dict[str, Callable[[anyio.CancelScope], BaseException | None]] = {
     "runtime-error": lambda _: InjectedRuntimeError("injected"),
 }
 """As an owner cancels that uses anyio, as one does that uses asyncio, and as what is awaited fails."""
+
+AGAIN = "task-again"
+"""As an owner cancels that has no patience: again and again, until it is over."""
+
+
+def _cancel_task_again(_: anyio.CancelScope) -> None:
+    task, loop = asyncio.current_task(), asyncio.get_running_loop()
+
+    def cancel() -> None:
+        if task is not None and not task.done():
+            task.cancel()
+            loop.call_later(0.005, cancel)
+
+    cancel()
+
+
+FAULTS = {"os-error", "runtime-error"}
+"""The ways that are no cancellation."""
+
+ALL_WAYS = {**WAYS, AGAIN: _cancel_task_again}
