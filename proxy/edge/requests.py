@@ -10,6 +10,10 @@ from proxy.protocol.versions import LEGACY_VERSIONS
 _SINGLE = frozenset({b"mcp-session-id", b"mcp-protocol-version", b"content-type", b"content-length"})
 
 
+_REMEMBERED_BYTES = 1024
+"""Longer values are nobody's; what is remembered of those that came is bounded by it."""
+
+
 def read_headers(scope: Scope) -> dict[bytes, bytes]:
     """The headers of a request by lower-case name; repeated ones joined with a comma.
 
@@ -17,17 +21,24 @@ def read_headers(scope: Scope) -> dict[bytes, bytes]:
         NotJsonRpc: If a header that we act on stands there twice: two readers could act on different ones.
     """
     headers: dict[bytes, bytes] = {}
+    repeated: dict[bytes, list[bytes]] = {}
     for name, value in scope["headers"]:
         if name in headers:
             if name in _SINGLE:
                 raise NotJsonRpc(f"Bad Request: the header {name.decode('latin-1')} is repeated")
-            value = headers[name] + b", " + value
-        headers[name] = value
+            repeated.setdefault(name, [headers[name]]).append(value)
+        else:
+            headers[name] = value
+    for name, values in repeated.items():  # at the end: joined one by one, a thousand of them would take seconds
+        headers[name] = b", ".join(values)
     return headers
 
 
-@lru_cache(maxsize=256)
 def _media_ranges(accept: bytes) -> frozenset[bytes]:
+    return _known_media_ranges(accept) if len(accept) <= _REMEMBERED_BYTES else _read_media_ranges(accept)
+
+
+def _read_media_ranges(accept: bytes) -> frozenset[bytes]:
     """The media ranges of an Accept header, without parameters; those with q=0 are left out."""
     ranges = set()
     for part in accept.lower().split(b","):
@@ -35,6 +46,9 @@ def _media_ranges(accept: bytes) -> frozenset[bytes]:
         if not any(p.replace(b" ", b"").rstrip(b"0") in (b"q=", b"q=0.") for p in parameters):
             ranges.add(media)
     return frozenset(ranges)
+
+
+_known_media_ranges = lru_cache(maxsize=256)(_read_media_ranges)
 
 
 def _accepts(accept: bytes | None, media: bytes) -> bool:
@@ -60,7 +74,8 @@ def check_post_headers(headers: dict[bytes, bytes]) -> None:
 
 def check_json(headers: dict[bytes, bytes]) -> None:
     """Raises UnsupportedMediaType if the body is not `application/json`."""
-    if not _is_json(headers.get(b"content-type", b"")):
+    content_type = headers.get(b"content-type", b"")
+    if len(content_type) > _REMEMBERED_BYTES or not _is_json(content_type):
         raise UnsupportedMediaType
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from proxy.edge import requests as requests_module
 from proxy.edge.requests import (
     check_get_headers,
     check_post_headers,
@@ -87,6 +88,33 @@ def test_an_accept_in_two_lines_is_one_list() -> None:
     headers = read_headers({"headers": [(b"accept", b"application/json"), (b"accept", b"text/event-stream")]})
 
     check_post_headers({**headers, b"content-type": b"application/json"})
+
+
+class Unaddable(bytes):
+    """Adding up a megabyte of headers one by one copies it thousands of times."""
+
+    def __add__(self, other: object) -> bytes:
+        raise AssertionError("added up")
+
+
+def test_headers_that_are_repeated_for_ever_are_joined_once() -> None:
+    headers = read_headers({"headers": [(b"x-a", Unaddable(b"a")) for _ in range(10_000)]})
+
+    assert headers[b"x-a"] == b", ".join([b"a"] * 10_000)
+
+
+def test_long_values_are_read_and_not_remembered() -> None:
+    """What is remembered of requests that came is bounded in bytes, not only in number."""
+    before = requests_module._known_media_ranges.cache_info().currsize
+    for number in range(3):
+        long = b"text/x%d, " % number * 500 + BOTH
+        check_post_headers({b"accept": long, b"content-type": b"application/json"})
+        with pytest.raises(NotAcceptable):
+            check_get_headers({b"accept": long.replace(b"event-stream", b"x")})
+        with pytest.raises(UnsupportedMediaType):
+            check_post_headers({b"content-type": b"application/json;" + b"%d" % number * 5000})
+
+    assert requests_module._known_media_ranges.cache_info().currsize == before
 
 
 def test_a_revision_that_the_child_has_agreed_to_is_served() -> None:
