@@ -9,6 +9,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from proxy.edge.middleware.origin import OriginGuard, is_loopback_name
+from tests.support.asgi import Response
 
 
 def client(**settings: object) -> httpx.AsyncClient:
@@ -80,6 +81,31 @@ async def test_a_loopback_listener_refuses_any_other_name(host: str) -> None:
 @pytest.mark.parametrize("host", ["[", "[x]"])
 async def test_a_host_that_is_malformed_is_refused(host: str) -> None:
     assert await status({"host": host}) == 421
+
+
+@pytest.mark.parametrize("name", ["host", "origin"])
+async def test_a_name_longer_than_any_is_refused_and_not_remembered(name: str) -> None:
+    right = {"host": "localhost:", "origin": "http://localhost:"}[name]
+
+    assert await status({name: right + "1"}) == 200
+    assert await status({name: right + "0" * 2000 + "1"}) in (403, 421)
+
+
+async def test_a_request_has_one_host() -> None:
+    """RFC 9112 3.2: any other number MUST be a 400. Before HTTP/1.1 it may have none, after it has it elsewhere."""
+    for hosts, version, expected in (
+        ([], "1.1", 400),
+        ([b"a", b"a"], "1.1", 400),
+        ([b"a", b"a"], "1.0", 400),
+        ([b"a"], "1.1", 200),
+        ([], "1.0", 200),
+        ([], "2", 200),
+    ):
+        response = Response("GET", {}, b"")
+        response.scope.update(http_version=version, headers=[(b"host", host) for host in hosts])
+        await response.serve(OriginGuard(PlainTextResponse("served")))
+
+        assert response.status == expected, (hosts, version)
 
 
 async def test_another_listener_takes_any_name_unless_some_are_given() -> None:

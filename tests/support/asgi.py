@@ -44,7 +44,7 @@ class Response:
             "raw_path": b"/mcp",
             "query_string": b"",
             "root_path": "",
-            "headers": names,
+            "headers": [(b"host", b"host"), *names],
         }
         self._messages: list[Message] = [
             {"type": "http.request", "body": part, "more_body": index < len(parts) - 1 or not ends}

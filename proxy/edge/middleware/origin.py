@@ -13,9 +13,12 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from proxy.edge.answers import send_error
-from proxy.errors import HostRefused, OriginRefused
+from proxy.errors import BadHttp, HostRefused, OriginRefused
 
 LOOPBACK_ORIGIN = r"https?://(localhost|127(\.[0-9]{1,3}){3}|\[::1\])(:[0-9]{1,5})?"
+_HOST_BYTES, _ORIGIN_BYTES = 512, 1024
+"""No name is longer; what is remembered of those that came is bounded by it."""
+
 EXPOSED_HEADERS = ("Mcp-Session-Id", "MCP-Protocol-Version", "WWW-Authenticate", "Retry-After")
 
 
@@ -70,21 +73,23 @@ class OriginGuard:
         self._origin_is_right = lru_cache(maxsize=256)(self._judge_origin)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve, or refuse with 421 or 403."""
+        """Serve, or refuse with 400, 421 or 403."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        host_is_right, origin_is_right, has_origin, has_host = True, True, False, False
+        host_is_right, origin_is_right, has_origin, hosts = True, True, False, 0
         for name, value in scope["headers"]:
             if name == b"host":
-                has_host = True
-                host_is_right = host_is_right and self._host_is_right(value)
+                hosts += 1
+                host_is_right = len(value) <= _HOST_BYTES and self._host_is_right(value)
             elif name == b"origin":
                 has_origin = True
-                origin_is_right = origin_is_right and self._origin_is_right(value)
-        if not has_host:
+                origin_is_right = origin_is_right and len(value) <= _ORIGIN_BYTES and self._origin_is_right(value)
+        if not hosts:
             host_is_right = not (self._hosts or self._loopback_hosts_only)
-        if (host_is_right and origin_is_right) or self._is_exempt(scope):
+        if hosts != 1 and (hosts or scope["http_version"] == "1.1") and not self._is_exempt(scope):
+            await send_error(send, BadHttp("Bad Request: exactly one Host header is needed"))  # RFC 9112 3.2: MUST
+        elif (host_is_right and origin_is_right) or self._is_exempt(scope):
             await (self._with_cors if has_origin else self._app)(scope, receive, send)
         elif not host_is_right:
             await send_error(send, HostRefused())
