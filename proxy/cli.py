@@ -37,6 +37,7 @@ to be cut off, 2 for settings that can't be.
 GROUPS = {
     "The server": ("command", "demo", "server_name", "cwd", "env", "pass_env", "protocol_version", "child_era"),
     "Where to listen, and to whom": ("host", "port", "path", "legacy_sse", "allowed_origin", "allowed_host"),
+    "Connections": (*("max_connections", "max_header_bytes", "header_timeout_seconds", "keep_alive_timeout_seconds"),),
     "Sessions": (
         *("max_sessions", "max_children", "idle_timeout_seconds", "unused_timeout_seconds"),
         *("session_age_seconds", "place_timeout_seconds"),

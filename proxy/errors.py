@@ -2,6 +2,7 @@
 
     ProxyError
     ├── ClientFault          the HTTP peer did something the protocol forbids
+    │   ├── BadHttp · HeadTooLarge · HeadStalled
     │   ├── NotJson · NotJsonRpc · TooDeep · BatchRefused
     │   ├── MethodNotAllowed · NotAcceptable · UnsupportedMediaType · BodyTooLarge · BodyStalled
     │   ├── OriginRefused · HostRefused · VersionUnsupported
@@ -16,8 +17,8 @@
     ├── SessionEnded         nobody's: the session ended while a call was open
     ├── EventsGone           nobody's: what a client comes back for is kept no more
     └── CapacityReached      we are full, or going away
-        └── TooManySessions · TooManyCalls · TooManyStreams · TooManyUploads · StreamOverflow
-            OutOfResources · Draining · TooManyListens · TooManyContinuations · ChildRestarting
+        └── TooManyConnections · TooManySessions · TooManyCalls · TooManyStreams · TooManyUploads
+            StreamOverflow · OutOfResources · Draining · TooManyListens · TooManyContinuations · ChildRestarting
 
 The message of each is written for the client: it names the fault, never a path, an argv, a stack or
 the text of another exception. `proxy/edge/answers.py` has the one table that gives each a status and a code.
@@ -43,6 +44,18 @@ class ProxyError(Exception):
 
 class ClientFault(ProxyError):
     """The HTTP peer did something the protocol forbids."""
+
+
+class BadHttp(ClientFault):
+    message = "Bad Request: not HTTP/1.1 as it is served here"
+
+
+class HeadTooLarge(ClientFault):
+    message = "Request Header Fields Too Large"
+
+
+class HeadStalled(ClientFault):
+    message = "Request Timeout: the headers did not come in time"
 
 
 class NotJson(ClientFault):
@@ -191,6 +204,10 @@ class EventsGone(ProxyError):
 
 class CapacityReached(ProxyError):
     """Nothing is wrong with the request; there is no room for it now."""
+
+
+class TooManyConnections(CapacityReached):
+    message = "Too many connections; try again later"
 
 
 class TooManySessions(CapacityReached):

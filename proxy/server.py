@@ -9,7 +9,6 @@ import contextlib
 import errno
 import json
 import logging
-import re
 import shutil
 import signal
 import socket
@@ -19,29 +18,23 @@ from collections.abc import Callable, Iterator
 import anyio
 import uvicorn
 from anyio.abc import TaskStatus
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from proxy.child.spec import ProgramNotFound, find_program
 from proxy.child.watch import OrphanReaper, become_subreaper, guarded
+from proxy.descriptors import connections_within_limits
 from proxy.edge.bridge import Bridge
 from proxy.edge.middleware.origin import is_loopback_name
+from proxy.errors import ProxyError
+from proxy.http1 import Http1Limits, Http1Protocol
+from proxy.listener import Door, listen
 from proxy.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-_OFFER_OF_HTTP2 = re.compile(rb"\r\nupgrade:(?=[ \t]*h2c[ \t]*\r\n)", re.IGNORECASE)
-
-KEEP_ALIVE_SECONDS = 75
-"""An idle connection is kept longer than common gateways reuse one (60 s), so that they never meet a closed one."""
 CLOSE_SECONDS = 1
 """After a drain nothing is left to wait for; connections that don't close by then are cut."""
 REAP_SECONDS = 1.0
 """How often the dead among adopted processes are looked for."""
-BACKLOG = 2048
-TCP_PROBE_SECONDS = 15
-UNSENT_BYTES = 128 * 1024
-"""What the kernel keeps of a response beyond what is on its way. Left alone it keeps up to 4 MB: memory, and so coarse
-a view of the client that one which reads 40 KB a second would seem not to read for half a minute."""
 
 
 def serve(settings: Settings) -> int:
@@ -50,7 +43,7 @@ def serve(settings: Settings) -> int:
     try:
         spec = bridge.server.spec
         find_program(spec.argv, env=spec.env, cwd=spec.cwd)
-        listener = listen(settings.host, settings.port, dead_peer_seconds=settings.dead_peer_timeout_seconds)
+        listeners = listen(settings.host, settings.port, dead_peer_seconds=settings.dead_peer_timeout_seconds)
     except ProgramNotFound as exc:
         sys.stderr.write(f"mcp-proxy: the server can't be started: {exc}\n")
         return 1
@@ -58,54 +51,10 @@ def serve(settings: Settings) -> int:
         hint = "; choose another with --port or MCP_PROXY_PORT" if exc.errno == errno.EADDRINUSE else ""
         sys.stderr.write(f"mcp-proxy: can't listen on {settings.host}:{settings.port}: {exc.strerror}{hint}\n")
         return 1
-    with listener, asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(_Daemon(bridge, listener).run())
-
-
-def listen(host: str, port: int, *, dead_peer_seconds: float) -> socket.socket:
-    """A listening socket whose accepted connections notice a peer that is gone, and one that is slow.
-
-    Keep-alive finds one that is silent, TCP_USER_TIMEOUT one that takes nothing; accepted sockets inherit both, and the
-    bound on what waits in the kernel.
-
-    Raises:
-        OSError: If the address can't be had.
-    """
-    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    listener = socket.socket(family, kind, protocol)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        probes = min(127, max(1, int(dead_peer_seconds // TCP_PROBE_SECONDS) - 1))  # 127 is the kernel's most
-        for name, value in (
-            ("TCP_KEEPIDLE", TCP_PROBE_SECONDS),
-            ("TCP_KEEPINTVL", TCP_PROBE_SECONDS),
-            ("TCP_KEEPCNT", probes),
-            ("TCP_USER_TIMEOUT", int(dead_peer_seconds * 1000)),
-            ("TCP_NOTSENT_LOWAT", UNSENT_BYTES),
-        ):
-            if hasattr(socket, name):
-                listener.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
-        listener.bind(address)
-        listener.listen(BACKLOG)
-    except BaseException:
-        listener.close()
-        raise
-    return listener
-
-
-class Http1Protocol(HttpToolsProtocol):
-    """uvicorn's HTTP/1.1, deaf to offers of HTTP/2.
-
-    Java's HttpClient offers `Upgrade: h2c` with every plaintext request; the parser would stop there and lose the body.
-    Spec: RFC 9110 7.8: a server MAY ignore a received Upgrade header field.
-    """
-
-    def data_received(self, data: bytes) -> None:
-        """Take what arrived."""
-        if b"h2c" in data:
-            data = _OFFER_OF_HTTP2.sub(b"\r\nX-Ignored:", data)
-        super().data_received(data)
+    with contextlib.ExitStack() as opened, asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        for listener in listeners:
+            opened.enter_context(listener)
+        return runner.run(_Daemon(bridge, listeners).run())
 
 
 class _Server(uvicorn.Server):
@@ -127,9 +76,10 @@ class _Server(uvicorn.Server):
 class _Daemon:
     """One run of the daemon, from the first announcement to the last child."""
 
-    def __init__(self, bridge: Bridge, listener: socket.socket) -> None:
+    def __init__(self, bridge: Bridge, listeners: list[socket.socket]) -> None:
+        settings = bridge.settings
         self._bridge = bridge
-        self._listener = listener
+        self._listeners = listeners
         self._stopping = anyio.Event()
         self._served = anyio.Event()
         self._signals = 0
@@ -141,11 +91,32 @@ class _Daemon:
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                timeout_keep_alive=KEEP_ALIVE_SECONDS,
                 timeout_graceful_shutdown=CLOSE_SECONDS,
                 ws="none",
                 proxy_headers=False,  # nothing here looks at the address of the peer
             )
+        )
+        self._limits = Http1Limits(
+            max_header_bytes=settings.max_header_bytes,
+            header_timeout_seconds=settings.header_timeout_seconds,
+            keep_alive_timeout_seconds=settings.keep_alive_timeout_seconds,
+            slow_reader_timeout_seconds=settings.slow_reader_timeout_seconds,
+        )
+        self._door = Door(
+            self._server.server_state.connections,
+            self._make_protocol,
+            max_connections=connections_within_limits(settings.max_connections, max_children=settings.max_children),
+            counts=bridge.counts,
+        )
+
+    def _make_protocol(self, refusal: ProxyError | None) -> Http1Protocol:
+        return Http1Protocol(
+            limits=self._limits,
+            counts=self._bridge.counts,
+            refusal=refusal,
+            config=self._server.config,
+            server_state=self._server.server_state,
+            app_state={},
         )
 
     async def run(self) -> int:
@@ -164,16 +135,21 @@ class _Daemon:
             tasks.start_soon(self._serve)
             await self._server.is_up.wait()
             await tasks.start(self._obey_signals)
-            self._announce()
-            await self._stopping.wait()
-            await self._bridge.drain()
+            async with anyio.create_task_group() as open_door:  # during the drain, too: who comes then is told
+                open_door.start_soon(self._door.run, self._listeners)
+                self._announce()
+                await self._stopping.wait()
+                await self._bridge.drain()
+                open_door.cancel_scope.cancel()
+            for listener in self._listeners:
+                listener.close()
             logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # it now cuts what has had its time
             self._server.should_exit = True
             await self._served.wait()
             tasks.cancel_scope.cancel()
 
     async def _serve(self) -> None:
-        await self._server.serve([self._listener])
+        await self._server.serve([])  # the door is ours
         self._served.set()
 
     async def _obey_signals(self, *, task_status: TaskStatus[None]) -> None:
@@ -190,16 +166,16 @@ class _Daemon:
 
     def _announce(self) -> None:
         settings = self._bridge.settings
-        host, port = self._listener.getsockname()[:2]
-        shown = f"[{host}]" if ":" in host else host
-        url = f"http://{shown}:{port}{settings.path}"
+        addresses = [listener.getsockname()[:2] for listener in self._listeners]
+        urls = [f"http://{f'[{host}]' if ':' in host else host}:{port}{settings.path}" for host, port in addresses]
         if sys.platform != "linux":
             logger.warning("not Linux: deaths of children are found by polling, vanished clients later")
-        if not is_loopback_name(host):
+        if not all(is_loopback_name(host) for host, _ in addresses):
             logger.warning("listening without authentication: whoever reaches this address can use the server")
-        logger.info("serving %s", url, extra={"server": settings.server_name})
+        for url in urls:
+            logger.info("serving %s", url, extra={"server": settings.server_name})
         if settings.demo:
-            sys.stderr.write(lesson(url))
+            sys.stderr.write(lesson(urls[0]))
 
 
 async def _reap_orphans(reaper: OrphanReaper) -> None:

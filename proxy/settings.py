@@ -100,6 +100,18 @@ class Settings(BaseSettings):
     allowed_host: Words = ()
     """Host header that is right, beside loopback names on a loopback listener; `*` is any; repeat it."""
 
+    max_connections: Annotated[Count, Field(ge=16, le=1_000_000)] = 4096
+    """Connections at once; idle ones make room, then 503. Fewer where descriptors are short: children come first."""
+
+    max_header_bytes: Annotated[Bytes, Field(ge=4096, le=MIB)] = 64 * 1024
+    """Largest head of a request, all headers together; over it 431. Room for tokens and a browser's cookies."""
+
+    header_timeout_seconds: Annotated[Seconds, Field(gt=0, le=3600)] = 30.0
+    """From the first byte of a request to the end of its headers; then 408."""
+
+    keep_alive_timeout_seconds: Annotated[Seconds, Field(gt=0, le=86_400)] = 75.0
+    """An idle connection is closed. Longer than gateways reuse one (60 s), so that they never meet a closed one."""
+
     # ---- sessions
 
     max_sessions: Annotated[Count, Field(ge=1, le=100_000)] = 256

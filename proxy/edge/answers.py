@@ -39,7 +39,7 @@ class Refusal(NamedTuple):
     headers: tuple[Header, ...] = ()
 
 
-_CLOSE = ((b"connection", b"close"),)
+CLOSE = ((b"connection", b"close"),)
 """The rest of the body is not read, so nothing can follow it."""
 
 _FULL = Refusal(503, INTERNAL_ERROR, ((b"retry-after", RETRY_AFTER_SECONDS),))
@@ -55,8 +55,11 @@ REFUSALS: dict[type[ProxyError], Refusal] = {
     errors.ModernMethodNotAllowed: Refusal(405, INVALID_REQUEST, ((b"allow", b"POST"),)),
     errors.NotAcceptable: Refusal(406, INVALID_REQUEST),
     errors.UnsupportedMediaType: Refusal(415, INVALID_REQUEST),
-    errors.BodyTooLarge: Refusal(413, INVALID_REQUEST, _CLOSE),
-    errors.BodyStalled: Refusal(408, INVALID_REQUEST, _CLOSE),
+    errors.BadHttp: Refusal(400, INVALID_REQUEST),
+    errors.HeadTooLarge: Refusal(431, INVALID_REQUEST),
+    errors.HeadStalled: Refusal(408, INVALID_REQUEST),
+    errors.BodyTooLarge: Refusal(413, INVALID_REQUEST, CLOSE),
+    errors.BodyStalled: Refusal(408, INVALID_REQUEST, CLOSE),
     errors.OriginRefused: Refusal(403, INVALID_REQUEST),
     errors.HostRefused: Refusal(421, INVALID_REQUEST),
     errors.VersionUnsupported: Refusal(400, INVALID_REQUEST),
@@ -84,7 +87,8 @@ REFUSALS: dict[type[ProxyError], Refusal] = {
     errors.TooManySessions: _FULL,
     errors.TooManyCalls: _FULL,
     errors.TooManyStreams: _FULL,
-    errors.TooManyUploads: _FULL._replace(headers=(*_FULL.headers, *_CLOSE)),
+    errors.TooManyConnections: _FULL,
+    errors.TooManyUploads: _FULL._replace(headers=(*_FULL.headers, *CLOSE)),
     errors.TooManyListens: _FULL,
     errors.TooManyContinuations: _FULL,
     errors.ChildRestarting: _FULL,

@@ -13,10 +13,12 @@ CHILD = (sys.executable, "-I", "-S", PROGRAM)
 
 
 @contextmanager
-def serving(*flags: str, modes: tuple[str, ...] = (), env: Mapping[str, str] | None = None) -> Iterator[Daemon]:
+def serving(
+    *flags: str, modes: tuple[str, ...] = (), env: Mapping[str, str] | None = None, descriptors: int | None = None
+) -> Iterator[Daemon]:
     """A daemon whose children have no time to lose: both graces are short unless `flags` say otherwise."""
     graces = [] if "--stdin-grace" in flags else ["--stdin-grace", "0.3s", "--term-grace", "0.3s"]
-    with running_daemon(*graces, *flags, "--", *CHILD, *modes, env=env) as daemon:
+    with running_daemon(*graces, *flags, "--", *CHILD, *modes, env=env, descriptors=descriptors) as daemon:
         yield daemon
 
 

@@ -90,15 +90,19 @@ class Daemon:
 
 
 @contextmanager
-def running_daemon(*args: str, env: Mapping[str, str] | None = None) -> Iterator[Daemon]:
+def running_daemon(
+    *args: str, env: Mapping[str, str] | None = None, descriptors: int | None = None
+) -> Iterator[Daemon]:
     """Start `mcp-proxy` with these arguments on a free port of loopback; SIGTERM it on the way out.
 
     Args:
         args: Flags, and the child's command after `--`.
         env: Variables beside those that we have; `MCP_PROXY_*` of ours are not passed on.
+        descriptors: How many it may have; as many as we if not given.
     """
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("MCP_PROXY_")}
-    process = start([sys.executable, "-m", "proxy", "--port", "0", *args], {**inherited, **(env or {})})
+    limited = ["/bin/sh", "-c", f'ulimit -n {descriptors} && exec "$@"', "sh"] if descriptors is not None else []
+    process = start([*limited, sys.executable, "-m", "proxy", "--port", "0", *args], {**inherited, **(env or {})})
     daemon = Daemon(process)
     try:
         daemon.wait_until_serving()
