@@ -52,7 +52,7 @@ class AsModern(Link):
         on_lines: Gets what is said above.
         on_ready: Called when the handshake is done.
         on_refused: Called when the child has refused it: code, message, and the revisions that it names.
-        on_free: Called when a turn is over.
+        on_free: Called when a turn is over, and when a call that should have had one was refused before it began.
         on_stuck: Called when a cancelled call has been kept for `cancel_grace_seconds` by a child that answers no ping
             either. The turn is not over: this child is to be replaced.
         clock: The loop's clock, in seconds.

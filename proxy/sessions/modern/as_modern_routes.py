@@ -25,7 +25,7 @@ from proxy.protocol.messages import (
     refusal,
 )
 from proxy.protocol.translate_to_modern import error_code, error_object
-from proxy.sessions.modern.as_modern_calls import Call, Caller, Calls, caller_of
+from proxy.sessions.modern.as_modern_calls import Call, Calls, caller_of
 from proxy.sessions.modern.as_modern_listens import BridgeListens
 from proxy.sessions.modern.as_modern_port import Port
 from proxy.sessions.modern.as_modern_turns import Turns
@@ -101,20 +101,26 @@ class Routes:
         if not method:
             self._port.fail(upper_id, -32600, "Invalid Request")
             return
+        params = as_object(members.get("params")) or {}
         try:
             if self._server is None:
                 self._keep(upper_id, members)
-            else:
-                self._asked_from_above(self._server, upper_id, method, as_object(members.get("params")) or {})
+                return
+            self._asked_from_above(self._server, upper_id, method, params)
         except Exception:
             logger.exception("request not translated", extra={"child": self._tag, "method": method})
             self._port.fail(upper_id, -32603, "Internal error")
+        if self._wants_turn(method, params):
+            self._turns.not_begun()
 
     def _keep(self, upper_id: int, members: Members) -> None:
         if len(self._early) >= MAX_EARLY_LINES:
             self._port.fail(upper_id, -32603, "The server is not ready yet")
         else:
             self._early[upper_id] = members
+
+    def _wants_turn(self, method: str, params: Members) -> bool:
+        return self._declared.anything and method in RETRIED_METHODS and "requestState" not in params
 
     def _asked_from_above(self, server: Server, upper_id: int, method: str, params: Members) -> None:
         if method in REMOVED_METHODS or method.startswith("tasks/"):
@@ -127,16 +133,12 @@ class Routes:
             caller = caller_of(upper_id, method, params)
             if caller is None:
                 self._port.fail(upper_id, -32602, "Invalid params: unknown log level")
-            elif method in RETRIED_METHODS and (self._declared.anything or "requestState" in params):
-                self._take_turn(caller, params)
+            elif self._wants_turn(method, params):
+                self._turns.begin(caller, params.get("inputResponses"))
+            elif method in RETRIED_METHODS and "requestState" in params:
+                self._turns.retry(caller, text_at(params, "requestState"), params.get("inputResponses"))
             else:
                 self._calls.forward(caller)
-
-    def _take_turn(self, caller: Caller, params: Members) -> None:
-        if "requestState" in params:
-            self._turns.retry(caller, text_at(params, "requestState"), params.get("inputResponses"))
-        else:
-            self._turns.begin(caller, params.get("inputResponses"))
 
     def _told_from_above(self, method: str, members: Members) -> None:
         if method != "notifications/cancelled":
@@ -152,7 +154,12 @@ class Routes:
 
     def _cancel(self, upper_id: int, reason: str) -> None:
         """Nobody waits for this request any more. What is not known here is answered already."""
-        if self._early.pop(upper_id, None) is not None or self._listens.close(upper_id):
+        early = self._early.pop(upper_id, None)
+        if early is not None:
+            if self._wants_turn(text_at(early, "method") or "", as_object(early.get("params")) or {}):
+                self._turns.not_begun()
+            return
+        if self._listens.close(upper_id):
             return
         if self._turns.cancel(upper_id, reason):
             return

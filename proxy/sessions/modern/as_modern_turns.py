@@ -138,6 +138,11 @@ class Turns:
             self._questions.given = given
             self._go_on(self._turn)
 
+    def not_begun(self) -> None:
+        """A call that should have had a turn was refused: who has made room for it is told that there is room again."""
+        if self._turn is None:
+            self._on_over()
+
     def retry(self, caller: Caller, state: str | None, raw_responses: Raw | None) -> None:
         """Go on with the turn that this state names.
 

@@ -93,9 +93,10 @@ def test_what_comes_before_the_end_of_the_handshake_waits_for_it() -> None:
     (hello,) = bridge.down()
 
     bridge.call("first")
-    gone = bridge.call("second")
-    bridge.cancel(gone)
+    bridge.cancel(bridge.call("second"))
+    bridge.cancel(bridge.request("tools/list"))
     assert bridge.down() == []
+    assert bridge.events == ["free"]
     bridge.child_answers(hello["id"], {"protocolVersion": "2025-11-25", "capabilities": {}, "serverInfo": INFO})
 
     _, call = bridge.down()
@@ -565,6 +566,9 @@ def test_a_child_that_asks_and_reads_nothing_is_answered_within_a_limit() -> Non
 
     assert 1000 < answered * 37 < 1100
     assert bridge.got()["id"] == 100
+    bridge.link.pending = 1
+    bridge.child_says({"jsonrpc": "2.0", "id": 101, "method": "ping"})
+    assert bridge.got()["id"] == 101
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,13 @@ class Bridged(RuleBasedStateMachine):
         )
         self.look()
 
+    @precondition(lambda self: not self.bridge.modern.is_leased)
+    @rule()
+    def call_badly(self) -> None:
+        self.turns += 1
+        self.waiting[self.bridge.call(inputResponses=None)] = 0
+        self.refused_as_invalid()
+
     @rule()
     def list_tools(self) -> None:
         self.waiting[self.bridge.request("tools/list")] = 0
@@ -84,7 +91,7 @@ class Bridged(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def forge(self, data: st.DataObject) -> None:
-        state = data.draw(st.sampled_from(self.states), label="state")
+        state = data.draw(st.sampled_from(self.states[-2:]), label="state")
         self.waiting[self.bridge.call(state=state, inputResponses={})] = 0
         self.refused_as_invalid()
 

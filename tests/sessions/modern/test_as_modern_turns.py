@@ -366,6 +366,18 @@ def test_progress_and_logs_follow_the_retry() -> None:
     assert log["params"]["data"] == 2
 
 
+def test_a_call_that_waits_for_its_client_has_no_say_in_how_much_is_logged() -> None:
+    bridge = Bridge()
+    bridge.call(level="debug")
+    bridge.down()
+    bridge.child_asks(0)
+    bridge.pass_time(0.1)
+
+    bridge.request("tools/list", level="error")
+
+    assert bridge.down()[0]["params"] == {"level": "error"}
+
+
 def test_what_runs_beside_the_turn_neither_asks_nor_gets_its_logs() -> None:
     """HM-26."""
     bridge = Bridge()
@@ -420,6 +432,7 @@ def test_malformed_answers_without_a_state_are_refused_before_the_child_gets_the
     assert bridge.answer()["error"]["code"] == -32602
     assert bridge.down() == []
     assert not bridge.modern.is_leased
+    assert bridge.events == ["free"]
 
 
 # ---- the turn
@@ -468,8 +481,30 @@ def test_a_call_out_of_turn_is_refused_and_harms_nobody() -> None:
     bridge.call()
 
     assert bridge.answer()["error"]["code"] == -32603
+    assert bridge.events == []
     bridge.child_answers(child_id)
     assert content(bridge) == DONE["content"]
+
+
+def test_a_call_that_is_refused_before_its_turn_began_leaves_it_free() -> None:
+    """Whoever stands above has made room for it and hears of nothing else."""
+    bridge = Bridge()
+
+    bridge.call(level="loud")
+
+    assert bridge.answer()["error"]["code"] == -32602
+    assert bridge.events == ["free"]
+
+
+@pytest.mark.parametrize("params", [{"state": "unknown"}, {"inputResponses": None, "state": "unknown"}])
+def test_a_refused_retry_ends_no_turn(params: Json) -> None:
+    bridge = Bridge()
+    pause(bridge)
+
+    bridge.call(**params)
+
+    assert bridge.answer()["error"]["code"] == -32602
+    assert bridge.events == []
 
 
 def test_everything_else_goes_on_beside_a_turn() -> None:
