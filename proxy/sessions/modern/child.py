@@ -136,6 +136,8 @@ class SharedChild:
         self.ended.set()
         self.end_reason = reason
         self.mux.fail_all(error)
+        if self.translator is not None:
+            self.translator.close()
         self.on_freed()
 
     def check(self, now: float) -> None:

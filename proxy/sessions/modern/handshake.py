@@ -3,19 +3,16 @@
 import asyncio
 
 import anyio
-import msgspec
-from msgspec import Raw
 
 from proxy.errors import ChildStartFailed, ChildStartTimedOut
 from proxy.observe import Counts
 from proxy.protocol.envelope import CLIENT_INFO_KEY, ModernRequest
 from proxy.protocol.jsontext import parse_members
 from proxy.sessions.modern.as_modern import AsModern
+from proxy.sessions.modern.as_modern_port import AsModernLimits
 from proxy.sessions.modern.child import SharedChild
 from proxy.sessions.modern.limits import ModernLimits
 from proxy.sessions.modern.opening import UNSUPPORTED_VERSION
-
-_ASKING = ("sampling", "elicitation", "roots")
 
 
 async def shake_hands(
@@ -36,23 +33,25 @@ async def shake_hands(
         refusal.append(code)
         settled.set()
 
-    child.takes_turns = any(name in _declared(capabilities) for name in _ASKING)
-    child.translate(
-        AsModern(
-            capabilities=parse_members(capabilities),
-            client_info=request.meta.get(CLIENT_INFO_KEY),
-            on_lines=child.mux.received,
-            on_ready=settled.set,
-            on_refused=refused,
-            on_free=child.release,
-            on_stuck=lambda: child.end("stuck after a cancellation", ChildStartFailed()),
-            clock=asyncio.get_running_loop().time,
-            later=asyncio.get_running_loop().call_later,
-            minter=child.mux.minter,
-            counts=counts,
-            tag=child.tag,
-        )
+    translator = AsModern(
+        capabilities=parse_members(capabilities),
+        client_info=request.meta.get(CLIENT_INFO_KEY),
+        on_lines=child.mux.received,
+        on_ready=settled.set,
+        on_refused=refused,
+        on_free=child.release,
+        on_stuck=lambda: child.end("stuck after a cancellation", ChildStartFailed()),
+        clock=asyncio.get_running_loop().time,
+        later=asyncio.get_running_loop().call_later,
+        minter=child.mux.minter,
+        counts=counts,
+        tag=child.tag,
+        limits=AsModernLimits(
+            roots_wait_seconds=limits.server_request_timeout_seconds, reply_backlog_bytes=limits.stream_backlog_bytes
+        ),
     )
+    child.takes_turns = translator.takes_turns
+    child.translate(translator)
     with anyio.move_on_after(limits.start_timeout_seconds) as waited:
         async with anyio.create_task_group() as tasks:
 
@@ -70,10 +69,3 @@ async def shake_hands(
     if refusal and refusal[0] != UNSUPPORTED_VERSION:
         raise ChildStartFailed
     return bool(refusal)
-
-
-def _declared(capabilities: bytes) -> set[str]:
-    try:
-        return {name for name, value in parse_members(capabilities).items() if value != Raw(b"null")}
-    except msgspec.DecodeError:
-        return set()
