@@ -5,6 +5,7 @@ one era over stdio and the other one with the proxy.
 """
 
 import sys
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,27 +35,46 @@ SDK_SERVER = (sys.executable, str(HERE.parent / "programs" / "sdk_server.py"))
 
 @dataclass(frozen=True)
 class Pairing:
-    """A server, and which revisions a client of each mode comes to speak."""
+    """A server, and the clients that meet it.
+
+    Attributes:
+        clients: Who plays through the proxy, and who plays over plain stdio to compare.
+        plain_version: What the latter comes to speak with the server if it asks for 2026-07-28 first.
+        flags: Of the proxy.
+        log_level: Of what the client wants to hear.
+    """
 
     server: Server
-    clients: tuple[Client, ...]
-    plain_auto: str
-    """What a client that asks for 2026-07-28 first gets from the server itself; the proxy gives it that."""
+    clients: Mapping[Client, Client]
+    plain_version: str
+    flags: tuple[str, ...] = ()
     log_level: str | None = None
+
+
+def each(*clients: Client) -> dict[Client, Client]:
+    """Clients that are compared with themselves."""
+    return {client: client for client in clients}
 
 
 PAIRINGS = {
     "everything": Pairing(
         Server(eras.EVERYTHING, SERVERS["everything"].argv, SERVERS["everything"].environment),
-        ("typescript 2", *eras.MODERN_CLIENTS),
-        plain_auto=LEGACY,
+        each("typescript 2", *eras.MODERN_CLIENTS),
+        plain_version=LEGACY,
     ),
     "filesystem": Pairing(
         Server(eras.FILESYSTEM, SERVERS["filesystem"].argv, prepare=SERVERS["filesystem"].prepare),
-        ("typescript 2", *eras.MODERN_CLIENTS),
-        plain_auto=LEGACY,
+        each("typescript 2", *eras.MODERN_CLIENTS),
+        plain_version=LEGACY,
     ),
-    "sdk": Pairing(Server(eras.SDK, SDK_SERVER), ALL_CLIENTS, plain_auto=MODERN, log_level="info"),
+    "sdk": Pairing(Server(eras.SDK, SDK_SERVER), each(*ALL_CLIENTS), plain_version=MODERN, log_level="info"),
+    "sdk, its handshake side": Pairing(
+        Server(eras.CLASSIC, SDK_SERVER),
+        {"python auto": "python", "typescript 2 auto": "typescript 2"},
+        plain_version=LEGACY,
+        flags=("--child-era", "legacy"),
+        log_level="info",
+    ),
 }
 
 
@@ -70,32 +90,31 @@ CASES = [(name, client) for name, pairing in PAIRINGS.items() for client in pair
 @pytest.mark.parametrize(("name", "client"), CASES)
 def test_a_client_sees_the_same_in_whatever_era(name: str, client: Client, tmp_path: Path) -> None:
     pairing = PAIRINGS[name]
-    server = pairing.server
+    server, plain_client = pairing.server, pairing.clients[client]
 
     with ExitStack() as stack:
         work = tmp_path / "plain"
         places = make_ground(stack, server, work)
         command, *arguments = server.argv_in(work)
         stdio = {"stdio": {"command": command, "args": arguments, "env": server.environment_in(work)}}
-        plain = Run.start(stack, client, server.scenario, stdio, places, log_level=pairing.log_level)
+        plain = Run.start(stack, plain_client, server.scenario, stdio, places, log_level=pairing.log_level)
 
         work = tmp_path / "proxy"
         places = make_ground(stack, server, work)
         flags = [part for variable in server.environment_in(work).items() for part in ("--env", "=".join(variable))]
-        daemon = stack.enter_context(running_daemon(*flags, "--", *server.argv_in(work)))
+        daemon = stack.enter_context(running_daemon(*flags, *pairing.flags, "--", *server.argv_in(work)))
         url = {"url": daemon.url}
         proxied = Run.start(stack, client, server.scenario, url, places, log_level=pairing.log_level)
         over_stdio, through_proxy = plain.finish(), proxied.finish()
 
-    is_auto = client in eras.MODERN_CLIENTS
-    expected = pairing.plain_auto if is_auto else LEGACY
+    expected = pairing.plain_version if plain_client in eras.MODERN_CLIENTS else LEGACY
     problems = problems_of(plain.scenario, over_stdio, expected_version=expected)
     assert not problems, "\n".join(problems)
-    assert uncovered(client, plain.scenario, over_stdio) == set()
+    assert uncovered(plain_client, plain.scenario, over_stdio) == set()
     assert unused_rules(plain.scenario, over_stdio) == []
     found = differences(comparable(plain.scenario, over_stdio), comparable(plain.scenario, through_proxy))
     assert not found, "\n".join([*found, f"faults of the proxied client: {through_proxy['faults']}"])
-    assert through_proxy["server"]["protocolVersion"] == (MODERN if is_auto else LEGACY)
+    assert through_proxy["server"]["protocolVersion"] == (MODERN if client in eras.MODERN_CLIENTS else LEGACY)
 
 
 def test_only_what_one_era_says_is_left_out() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from tests.interop.scenarios import everything, filesystem
 from tests.interop.steps import (
+    ALL_CLIENTS,
     ELICITATION,
     LOG,
     RESOURCES_CHANGED,
@@ -198,3 +199,10 @@ SDK = Scenario(
         **{client: frozenset({"count_forever"}) for client in LEGACY_CLIENTS},
     },
 )
+
+CLASSIC = replace(
+    SDK,
+    steps=[replace(step, only=ALL_CLIENTS) for step in sdk_steps()],
+    unreachable_tools={client: frozenset({"count_forever"}) for client in ALL_CLIENTS},
+)
+"""With the tool that only the server's handshake side can serve, for all clients."""
