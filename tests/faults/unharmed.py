@@ -23,6 +23,8 @@ SLOWEST_SECONDS = 3.0
 every time-out: who waits for the fault of another waits longer."""
 
 START_SECONDS = 20.0
+GONE_SECONDS = 10.0
+"""After this, what is left is left for good."""
 
 _warm: WeakSet[Daemon] = WeakSet()
 
@@ -43,7 +45,7 @@ async def nothing_left(daemon: Daemon) -> AsyncIterator[None]:
         return now == before
 
     try:
-        await until(is_as_before, "")
+        await until(is_as_before, "", seconds=GONE_SECONDS)
     except AssertionError:
         raise AssertionError(f"something is left: {now}, before it was {before}") from None
     assert "Traceback" not in daemon.log, daemon.log
@@ -66,7 +68,7 @@ async def unharmed(daemon: Daemon, *, holds_a_call: bool = True) -> AsyncIterato
         async def are_gone() -> bool:
             return carriers(marker) <= others
 
-        await until(are_gone, "every process that was started")
+        await until(are_gone, "every process that was started is gone", seconds=GONE_SECONDS)
 
 
 @asynccontextmanager
@@ -115,6 +117,7 @@ async def _warm_up(daemon: Daemon) -> None:
     """Let the daemon do once what it does only once: the first stream begins a task that stays."""
     if daemon in _warm:
         return
+    before = await holdings(daemon)
     async with open_session(daemon.url) as client:
         async with client.listen():
             await client.delete()
@@ -122,7 +125,8 @@ async def _warm_up(daemon: Daemon) -> None:
 
     async def is_at_rest() -> bool:
         now = await holdings(daemon)
-        return not any((now["sessions"], now["children"], now["processes"])) and now == await holdings(daemon)
+        is_over = all(now[name] == before[name] for name in ("sessions", "children", "processes"))
+        return is_over and now == await holdings(daemon)
 
     await until(is_at_rest, "the daemon at rest")
 
