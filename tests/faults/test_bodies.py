@@ -68,8 +68,10 @@ async def test_a_body_of_100_mb_is_served_where_it_is_allowed() -> None:
     with serving("--max-body", "128MiB", "--max-uploads-size", "256MiB") as daemon:
         async with faulty_session(daemon) as (client, pid):
             with cost_to(daemon.pid) as cost:
-                assert (await client.result("x", "pid", pad="x" * BODY))["pid"] == pid
+                response = await client.post(call("x", "pid", pad="x" * BODY), seconds=60)
 
+            answer = response.json()
+            assert (response.status_code, answer["id"], answer["result"]["pid"]) == (200, "x", pid)
             assert cost.peak_bytes < 5 * BODY
             assert cost.kept_bytes < BODY
 

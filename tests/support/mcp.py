@@ -181,9 +181,11 @@ class Client:
         """Another session at the same endpoint."""
         return await Client(self.http, self.url).open()
 
-    async def post(self, body: Body, headers: Headers | None = None) -> httpx.Response:
+    async def post(
+        self, body: Body, headers: Headers | None = None, *, seconds: float = PATIENCE_SECONDS
+    ) -> httpx.Response:
         """POST a body and read the whole answer."""
-        with anyio.fail_after(PATIENCE_SECONDS):
+        with anyio.fail_after(seconds):
             return await self.http.post(self.url, content=encode(body), headers=self._headers(headers))
 
     async def answer(self, body: Body) -> Message:
