@@ -24,7 +24,7 @@ from benchmarks.messages import (
     new_tag,
 )
 from benchmarks.report import Row
-from benchmarks.systems import DIRECT, FLOOR, LIGHT_CHILD, PROXY, SDK_CHILD, Running, started
+from benchmarks.systems import DIRECT, FLOOR, LIGHT_CHILD, PROXY, SDK_CHILD, TICKING, Running, started
 
 MIB = 1 << 20
 PAYLOAD_BYTES = 10 * MIB
@@ -154,6 +154,21 @@ def payload(plan: Plan) -> list[Row]:
     return [down, both]
 
 
+def stalls(plan: Plan) -> list[Row]:
+    """The longest time for which a payload holds up the event loop, and with it everybody else."""
+    rows = []
+    with started((TICKING,)) as (system,), system.sessions(1) as (lane,):
+        for title, tool in (("10 MiB result", "blob"), ("10 MiB argument and result", "echo")):
+            row = Row(f"longest stall, {title}", "ms", aim="50 ms")
+            rows.append(row)
+            for number in range(plan.rounds * plan.payloads + 1):  # the first warms up
+                system.stalls()
+                _payload_rate(lane, 1_000 * len(rows) + number, tool)
+                if number:
+                    row.add(PROXY, system.stalls()["late_ms"])
+    return rows
+
+
 def progress(plan: Plan) -> list[Row]:
     """10,000 notifications in one call: all of them, in order, before the result."""
     row = Row(f"{NOTIFICATIONS:,} progress notifications", "1/s", more_is_better=True, aim="300,000/s")
@@ -265,6 +280,7 @@ MEASURES: dict[str, Callable[[Plan], list[Row]]] = {
     "calls": calls,
     "setup": setup,
     "payload": payload,
+    "stalls": stalls,
     "progress": progress,
     "memory": memory,
 }

@@ -6,11 +6,13 @@ made 20 direct starts more than twice as slow, and the bridge look faster than n
 """
 
 import contextlib
+import json
 import socket
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -23,6 +25,7 @@ from benchmarks.client import HttpLane, Lane, PipeLane, begin_session
 PROXY = "mcp-proxy"
 DIRECT = "direct stdio"
 FLOOR = "Starlette floor"
+TICKING = "mcp-proxy with a ticker"
 
 START_SECONDS = 20.0
 STOP_SECONDS = 15.0
@@ -41,7 +44,7 @@ class Running:
     """A system that can be called now.
 
     Attributes:
-        name: One of `PROXY`, `DIRECT` and `FLOOR`.
+        name: One of `PROXY`, `DIRECT`, `FLOOR` and `TICKING`.
         child: What a session runs.
         port: Where it listens; None for direct stdio.
         pid: The server process, without its children; None for direct stdio.
@@ -67,6 +70,12 @@ class Running:
                 begin_session(lane)
                 lanes.append(lane)
             yield lanes
+
+    def stalls(self) -> dict[str, float]:
+        """How long the loop was held up since it was last asked: see `ticking.py`."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/stalls", timeout=10) as response:
+            noted: dict[str, float] = json.load(response)
+        return noted
 
     def cpu_seconds(self) -> float:
         """User and system time of the server process alone."""
@@ -110,6 +119,8 @@ def _start(name: str, child: Sequence[str]) -> Iterator[Running]:
 def _argv(name: str, port: int, child: Sequence[str]) -> list[str]:
     if name == FLOOR:
         return [sys.executable, "-m", "benchmarks.floor", str(port)]
+    if name == TICKING:
+        return [sys.executable, "-m", "benchmarks.ticking", str(port), *child]
     return [sys.executable, "-m", "proxy", "--port", str(port), "--", *child]
 
 

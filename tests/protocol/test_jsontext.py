@@ -248,6 +248,17 @@ def test_a_byte_that_is_not_utf_8_is_found_wherever_it_is(written: Written, data
         parse_members(written.text[:at] + b"\xff" + written.text[at:])
 
 
+@pytest.mark.parametrize("before", range(65_530, 65_540))
+def test_letters_and_faults_are_found_across_the_pieces_of_a_large_text(before: int) -> None:
+    for letter in ("\u00e9", "\u20ac", "\N{GRINNING FACE}"):
+        check_utf8(b"x" * before + letter.encode() + b"x" * 100)
+        for fault in (letter.encode()[:-1], b"\xff", b"\xed\xa0\x80", letter.encode()[1:]):
+            with pytest.raises(NotJson):
+                check_utf8(b"x" * before + fault + b"x" * 100)
+        with pytest.raises(NotJson):
+            check_utf8(b"x" * before + letter.encode()[:-1])
+
+
 @pytest.mark.parametrize("text", NOT_UTF8)
 def test_utf_8_is_checked(text: bytes) -> None:
     with pytest.raises(NotJson):
