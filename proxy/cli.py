@@ -14,6 +14,7 @@ mcp-proxy puts an MCP server that speaks stdio on the network as streamable HTTP
                                                        the same, the command as it is
   mcp-proxy --demo                                     a bundled server, nothing to install
   mcp-proxy --port 8080 --env TOKEN=abc --pass-env 'AWS_*' -- my-server --verbose
+  mcp-proxy --config servers.json                      several servers, the usual mcpServers file
   MCP_PROXY_IDLE_TIMEOUT=10m SERVER_COMMAND="uvx mcp-server-time" mcp-proxy
                                                        the same by variables, for containers
 
@@ -36,6 +37,7 @@ to be cut off, 2 for settings that can't be.
 
 GROUPS = {
     "The server": ("command", "demo", "server_name", "cwd", "env", "pass_env", "protocol_version", "child_era"),
+    "Several servers": ("config", "named_server", "default_server", "watch"),
     "Where to listen, and to whom": ("host", "port", "path", "legacy_sse", "allowed_origin", "allowed_host"),
     "Connections": (*("max_connections", "max_header_bytes", "header_timeout_seconds", "keep_alive_timeout_seconds"),),
     "Sessions": (
@@ -100,7 +102,7 @@ def _run(words: Sequence[str]) -> int:
     from proxy.server import serve
 
     logs.configure(settings.log_level, settings.log_format)
-    return serve(settings)
+    return serve(settings, load=lambda: Settings.load(words, os.environ))
 
 
 def help_text() -> str:
@@ -139,7 +141,13 @@ def option_value(field: str) -> str:
         return "SIZE"
     if field.startswith("max_") or field == "waiting_messages":
         return "N"
-    special = {"env": "NAME=VALUE", "pass_env": "PATTERN", "cwd": "FOLDER"}
+    special = {
+        "named_server": "NAME COMMAND",
+        "config": "FILE",
+        "env": "NAME=VALUE",
+        "pass_env": "PATTERN",
+        "cwd": "FOLDER",
+    }
     return special.get(field, field.upper().split("_")[-1])
 
 

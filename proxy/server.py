@@ -14,20 +14,24 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import anyio
+import anyio.to_thread
 import uvicorn
+import watchfiles
 from anyio.abc import TaskStatus
 
 from proxy.child.spec import ProgramNotFound, find_program
 from proxy.child.watch import OrphanReaper, become_subreaper, guarded
+from proxy.config.file import ConfigError
 from proxy.descriptors import connections_within_limits
 from proxy.edge.bridge import Bridge
 from proxy.edge.middleware.origin import is_loopback_name
 from proxy.errors import ProxyError
 from proxy.http1 import Http1Limits, Http1Protocol
 from proxy.listener import Door, listen
-from proxy.settings import Settings
+from proxy.settings import Settings, SettingsError
 
 logger = logging.getLogger(__name__)
 
@@ -37,13 +41,20 @@ REAP_SECONDS = 1.0
 """How often the dead among adopted processes are looked for."""
 
 
-def serve(settings: Settings) -> int:
-    """Run the daemon until a signal; returns the process's exit code: 0 after a clean drain, else 1."""
-    bridge = Bridge(settings, is_daemon=True)
+def serve(settings: Settings, *, load: Callable[[], Settings]) -> int:
+    """Run the daemon until a signal; returns the process's exit code: 0 after a clean drain, else 1.
+
+    Args:
+        settings: What to serve.
+        load: Gives the settings anew, the file read again.
+    """
     try:
-        spec = bridge.server.spec
-        find_program(spec.argv, env=spec.env, cwd=spec.cwd)
+        bridge = Bridge(settings, is_daemon=True)
+        _look_for_programs(bridge)
         listeners = listen(settings.host, settings.port, dead_peer_seconds=settings.dead_peer_timeout_seconds)
+    except ConfigError as exc:
+        sys.stderr.write(f"mcp-proxy: {exc}\n")
+        return 2
     except ProgramNotFound as exc:
         sys.stderr.write(f"mcp-proxy: the server can't be started: {exc}\n")
         return 1
@@ -54,7 +65,22 @@ def serve(settings: Settings) -> int:
     with contextlib.ExitStack() as opened, asyncio.Runner(loop_factory=_loop_factory()) as runner:
         for listener in listeners:
             opened.enter_context(listener)
-        return runner.run(_Daemon(bridge, listeners).run())
+        return runner.run(_Daemon(bridge, listeners, load).run())
+
+
+def _look_for_programs(bridge: Bridge) -> None:
+    """Say which servers can't be started. Raises ProgramNotFound if none can."""
+    missing: list[tuple[str, ProgramNotFound]] = []
+    servers = bridge.directory.servers
+    for name, server in servers.items():
+        try:
+            find_program(server.spec.argv, env=server.spec.env, cwd=server.spec.cwd)
+        except ProgramNotFound as exc:
+            missing.append((name, exc))
+    if len(missing) == len(servers):
+        raise missing[0][1]
+    for name, fault in missing:
+        logger.error("server can't be started: %s", fault, extra={"server": name})
 
 
 class _Server(uvicorn.Server):
@@ -76,9 +102,10 @@ class _Server(uvicorn.Server):
 class _Daemon:
     """One run of the daemon, from the first announcement to the last child."""
 
-    def __init__(self, bridge: Bridge, listeners: list[socket.socket]) -> None:
+    def __init__(self, bridge: Bridge, listeners: list[socket.socket], load: Callable[[], Settings]) -> None:
         settings = bridge.settings
         self._bridge = bridge
+        self._load = load
         self._listeners = listeners
         self._stopping = anyio.Event()
         self._served = anyio.Event()
@@ -135,6 +162,8 @@ class _Daemon:
             tasks.start_soon(self._serve)
             await self._server.is_up.wait()
             await tasks.start(self._obey_signals)
+            if self._bridge.settings.watch and self._bridge.settings.config is not None:
+                tasks.start_soon(self._watch, self._bridge.settings.config.resolve())
             async with anyio.create_task_group() as open_door:  # during the drain, too: who comes then is told
                 open_door.start_soon(self._door.run, self._listeners)
                 self._announce()
@@ -157,6 +186,9 @@ class _Daemon:
         with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
             task_status.started()
             async for signum in signals:
+                if signum == signal.SIGHUP and self._bridge.settings.config is not None:
+                    await self._reload()
+                    continue
                 self._signals += 1
                 logger.info("stopping", extra={"signal": signal.Signals(signum).name, "nth": self._signals})
                 self._stopping.set()
@@ -164,18 +196,40 @@ class _Daemon:
                     self._bridge.end_now("second signal")
                     self._server.force_exit = True
 
+    async def _reload(self) -> None:
+        """Serve what the config file names now; a file that can't be used leaves everything as it is."""
+        try:
+            settings = await anyio.to_thread.run_sync(self._load)
+            await self._bridge.reload(settings)
+        except SettingsError as error:
+            logger.error("config file not taken over: %s", "; ".join(error.faults))
+        except ConfigError as error:
+            logger.error("config file not taken over: %s", error)
+
+    async def _watch(self, path: Path) -> None:
+        # The folder: editors put a new file in the place of the old one.
+        async for changes in watchfiles.awatch(path.parent, recursive=False):
+            if any(Path(changed).name == path.name for _, changed in changes):
+                await self._reload()
+
     def _announce(self) -> None:
-        settings = self._bridge.settings
+        settings, directory = self._bridge.settings, self._bridge.directory
+        for warning in self._bridge.warnings:
+            logger.warning("%s", warning)
         addresses = [listener.getsockname()[:2] for listener in self._listeners]
-        urls = [f"http://{f'[{host}]' if ':' in host else host}:{port}{settings.path}" for host, port in addresses]
+        roots = [f"http://{f'[{host}]' if ':' in host else host}:{port}" for host, port in addresses]
         if sys.platform != "linux":
             logger.warning("not Linux: deaths of children are found by polling, vanished clients later")
         if not all(is_loopback_name(host) for host, _ in addresses):
             logger.warning("listening without authentication: whoever reaches this address can use the server")
-        for url in urls:
-            logger.info("serving %s", url, extra={"server": settings.server_name})
+        for root in roots:
+            if directory.default is not None:
+                logger.info("serving %s%s", root, settings.path, extra={"server": directory.default})
+            for name in directory.servers:
+                if name != directory.default or len(directory.servers) > 1:
+                    logger.info("serving %s/servers/%s/mcp", root, name, extra={"server": name})
         if settings.demo:
-            sys.stderr.write(lesson(urls[0]))
+            sys.stderr.write(lesson(roots[0] + settings.path))
 
 
 async def _reap_orphans(reaper: OrphanReaper) -> None:

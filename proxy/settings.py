@@ -62,6 +62,18 @@ class Settings(BaseSettings):
     demo: bool = False
     """Run the bundled demo server."""
 
+    config: Path | None = None
+    """File with several servers, in the form of mcpServers; each is served at /servers/NAME/mcp."""
+
+    named_server: dict[str, str] = Field(default_factory=dict, repr=False)
+    """One more server: its name, and its command as one word; repeat it."""
+
+    default_server: Name | None = None
+    """Which of several servers is served at the --path, too."""
+
+    watch: bool = False
+    """Read the config file again when it changes, as SIGHUP does."""
+
     server_name: Name = "default"
     """Name of the server; it is served at /servers/NAME/mcp, too."""
 
@@ -262,6 +274,11 @@ class Settings(BaseSettings):
             return (sys.executable, "-m", "proxy.demo")
         return self.argv or tuple(shlex.split(self.command or ""))
 
+    @property
+    def has_own_server(self) -> bool:
+        """Whether a server is given by a command of its own, beside those of the file."""
+        return bool(self.demo or self.argv or self.command)
+
     @classmethod
     def load(cls, argv: Sequence[str], environ: Mapping[str, str]) -> Self:
         """Settings from flags (what stands behind `--` is the server's command) and variables.
@@ -315,7 +332,7 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _agree(self) -> Self:
         given = [name for name in ("command", "argv", "demo") if getattr(self, name)]
-        if not given:
+        if not given and self.config is None and not self.named_server:
             raise ValueError(
                 'no server to run. Give one: --command "uvx mcp-server-fetch", or -- and its words, or --demo'
             )

@@ -11,6 +11,7 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le
@@ -37,6 +38,8 @@ CONTAINER_NAMES = {
 _CONTAINER_PREFIXES = ("SERVER", "SESSION", "MCP")
 
 NOT_FLAGS = frozenset({"argv"})
+NAMED = frozenset({"named_server"})
+"""Flags with two words: a name and a command."""
 LISTS = frozenset({"allowed_origin", "allowed_host", "pass_env"})
 SECRET = frozenset({"env"})
 
@@ -67,8 +70,7 @@ def load(cls: type[AnySettings], argv: Sequence[str], environ: Mapping[str, str]
     """See `Settings.load`."""
     flags = _from_flags(argv)
     ours = {name: variable(name) for name, _ in flag_fields()}
-    values: dict[str, Any] = {}
-    origins: dict[str, str] = {}
+    values, origins = _from_file(flags.get("config") or environ.get(variable("config"), "").strip(), environ)
     for source, field in [*CONTAINER_NAMES.items(), *((source, field) for field, source in ours.items())]:
         # An empty variable is how compose files and charts say "not set".
         if environ.get(source, "").strip():
@@ -110,6 +112,8 @@ def allowed(field: str) -> str:
     shape = next((item for item in info.metadata if isinstance(item, Shape)), None)
     if field in SECRET:
         return "NAME=VALUE"
+    if field in NAMED:
+        return "a name and a command"
     if info.annotation is bool:
         return "true or false"
     text = shape.noun if shape else "text"
@@ -168,6 +172,8 @@ def _from_flags(argv: Sequence[str]) -> dict[str, Any]:
     for field, info in flag_fields():
         if info.annotation is bool:
             parser.add_argument(flag(field), dest=field, action="store_true", default=None)
+        elif field in NAMED:
+            parser.add_argument(flag(field), dest=field, action="append", nargs=2, default=None)
         else:
             action = "append" if field in LISTS | SECRET else "store"
             parser.add_argument(flag(field), dest=field, action=action, default=None)
@@ -175,6 +181,11 @@ def _from_flags(argv: Sequence[str]) -> dict[str, Any]:
     if unknown:
         raise SettingsError([_unknown(unknown[0], may_be_secret=given.env is not None)])
     values = {field: value for field, value in vars(given).items() if value is not None}
+    for field in NAMED & values.keys():
+        names = [name for name, _ in values[field]]
+        if len(set(names)) < len(names):
+            raise SettingsError([f"{flag(field)}: one name is given twice"])
+        values[field] = dict(values[field])
     if "env" in values:
         values["env"] = _pairs(values["env"], "--env")
     if server is not None:
@@ -182,6 +193,20 @@ def _from_flags(argv: Sequence[str]) -> dict[str, Any]:
             raise SettingsError(["-- is followed by nothing: put the server's command there"])
         values["argv"] = tuple(server)
     return values
+
+
+def _from_file(path: str, environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Settings that stand beside the servers in a config file, and where they stand."""
+    if not path:
+        return {}, {}
+    from proxy.config.file import ConfigError, read_config
+    from proxy.config.servers import top_settings
+
+    try:
+        values, _ = top_settings(read_config(Path(path), environ))
+    except ConfigError as exc:
+        raise SettingsError([str(exc)]) from exc
+    return values, {field: f"{path}: {field}" for field in values}
 
 
 def _unknown(word: str, *, may_be_secret: bool) -> str:
@@ -199,7 +224,7 @@ def _unknown(word: str, *, may_be_secret: bool) -> str:
 
 def _from_text(field: str, text: str, source: str) -> Any:
     """A variable's value in the shape its field has."""
-    if field in SECRET:
+    if field in SECRET | NAMED:
         if text.lstrip().startswith("{"):
             try:
                 return json.loads(text)

@@ -1,6 +1,7 @@
 """What can be configured, where it comes from, and what is refused."""
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ def load(*argv: str, **environ: str) -> Settings:
     return Settings.load(argv, environ)
 
 
-SWITCHES = ("demo", "legacy_sse")
+SWITCHES = ("demo", "legacy_sse", "watch")
 """Flags without a value."""
 
 
@@ -74,7 +75,7 @@ def test_an_empty_variable_is_not_set() -> None:
     assert load(*DEMO, MCP_PROXY_PORT="", MCP_PROXY_CALL_TIMEOUT=" ").port == 3000
 
 
-@pytest.mark.parametrize("field", [name for name, _ in flag_fields()])
+@pytest.mark.parametrize("field", [name for name, _ in flag_fields() if name not in ("config", "named_server")])
 def test_every_field_is_a_flag_and_a_variable(field: str) -> None:
     value = {
         "command": "x",
@@ -89,6 +90,16 @@ def test_every_field_is_a_flag_and_a_variable(field: str) -> None:
     words = [flag(field)] if field in SWITCHES else [flag(field), text]
 
     assert getattr(load(*words, **base), field) == getattr(load(**base, **{variable(field): text}), field)
+
+
+def test_a_config_file_and_named_servers_are_flags_and_variables(tmp_path: Path) -> None:
+    file = tmp_path / "c.json"
+    file.write_text('{"mcpServers": {"a": {"command": "x"}}}')
+
+    assert load("--config", str(file)).config == load(MCP_PROXY_CONFIG=str(file)).config == file
+    by_flag = load("--named-server", "a", "x y", "--named-server", "b", "z")
+    assert by_flag.named_server == load(MCP_PROXY_NAMED_SERVER="'a=x y' b=z").named_server == {"a": "x y", "b": "z"}
+    assert "one name is given twice" in refused("--named-server", "a", "x", "--named-server", "a", "y")
 
 
 @pytest.mark.parametrize("field", ["port", "idle_timeout_seconds", "max_body_bytes"])
@@ -275,7 +286,7 @@ def test_the_defaults_are_those_of_the_manual() -> None:
         **{"ping_interval_seconds": 15, "commit_after_seconds": 5, "server_request_timeout_seconds": 50},
         **{"legacy_sse": False, "modern_isolation": "auto", "modern_commit_after_seconds": 15, "lease_wait_seconds": 2},
         **{"continuation_timeout_seconds": 600, "max_continuations": 256, "max_listens": 1024},
-        **{"probe_timeout_seconds": 10},
+        **{"probe_timeout_seconds": 10, "config": None, "named_server": {}, "default_server": None, "watch": False},
         **{"dead_peer_timeout_seconds": 45, "replay_events": 1000, "replay_size_bytes": 1 << 20},
         **{"replay_age_seconds": 300, "reconnect_delay_seconds": 1, "close_stream_after_seconds": None},
     }

@@ -1,20 +1,26 @@
 """How are the parts put together?"""
 
+import logging
+import os
 import secrets
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import anyio
-from anyio.abc import TaskGroup
+import anyio.to_thread
+from anyio.abc import TaskGroup, TaskStatus
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from proxy.config.file import read_config
+from proxy.config.servers import Servers, servers_of
 from proxy.edge.answers import error_body
+from proxy.edge.directory import Directory
 from proxy.edge.front import Front
 from proxy.edge.health import Health
 from proxy.edge.legacy_sse import Endpoint
@@ -28,13 +34,16 @@ from proxy.observe import Counts
 from proxy.sessions.places import Places
 from proxy.settings import Settings
 
+logger = logging.getLogger(__name__)
+
 HEALTH_PATHS = ("/health", "/healthz", "/readyz")
 
 
 class Bridge:
-    """One stdio server, served as streamable HTTP.
+    """Stdio servers, served as streamable HTTP.
 
-    Nothing happens before `run`: no process, no task, no file. Several bridges live in one process.
+    Nothing happens before `run`, no process and no task; a config file is read at once. Several bridges live in one
+    process.
 
         bridge = Bridge(Settings(command="uvx mcp-server-fetch"))
         # in the host's lifespan:  async with bridge.run(): yield
@@ -54,7 +63,7 @@ class Bridge:
         self._shutdown = Shutdown(self._wind_down)
         self._presence = Presence(on_tick=self._shutdown.look)
         self._uploads = _uploads(settings, self.counts)
-        shared = Shared(
+        self._shared = Shared(
             marker=self.marker,
             places=self.places,
             counts=self.counts,
@@ -63,7 +72,11 @@ class Bridge:
             shutdown=self._shutdown,
             is_local=is_daemon and is_loopback_name(settings.host),
         )
-        self.server = Served(settings.server_name, settings, shared)
+        self.directory = Directory(settings.path)
+        servers = read_servers(settings)
+        self.warnings = servers.warnings
+        self._replace(servers)
+        self._was_cut = False
         self._tasks: TaskGroup | None = None
         self.asgi: ASGIApp = self._build(is_daemon)
         """The ASGI application. It has no lifespan of its own; `run` is the life."""
@@ -77,40 +90,119 @@ class Bridge:
         """
         if self._tasks is not None:
             raise RuntimeError("this bridge is already running")
-        async with self.server.run(), anyio.create_task_group() as tasks:
-            self._tasks = tasks
-            self._shutdown.rearm()
-            self._presence.started(tasks)
-            tasks.start_soon(self._uploads.watch)
-            try:
-                yield
-            finally:
-                self._tasks = None
-                self._presence.stopped()
-                self._shutdown.begin()
-                tasks.cancel_scope.cancel()
+        async with AsyncExitStack() as servers:
+            for server in self.directory.servers.values():
+                await servers.enter_async_context(server.run())
+            async with anyio.create_task_group() as tasks:
+                self._tasks = tasks
+                self._shutdown.rearm()
+                self._presence.started(tasks)
+                tasks.start_soon(self._uploads.watch)
+                try:
+                    yield
+                finally:
+                    self._tasks = None
+                    self._presence.stopped()
+                    self._shutdown.begin()
+                    tasks.cancel_scope.cancel()
+
+    async def _own(self, server: Served, *, task_status: TaskStatus[None]) -> None:
+        """Own one server that came later, until it is gone again or everything ends."""
+        async with server.run():
+            task_status.started()
+            await server.retired.wait()
+
+    async def _retire(self, server: Served) -> None:
+        """Let a server that is in the directory no more finish what is open."""
+        await server.drain(self._grace_seconds)
+        self._was_cut |= server.was_cut
+        server.retired.set()
+        logger.info("server retired", extra={"server": server.name})
+
+    # ---- which servers there are
+
+    @property
+    def server(self) -> Served:
+        """The server at the path.
+
+        Raises:
+            LookupError: If none of several is.
+        """
+        server = self.directory.default_server
+        if server is None:
+            raise LookupError("none of the servers is the default")
+        return server
+
+    async def reload(self, settings: Settings) -> None:
+        """Serve what these settings name from now on.
+
+        Servers whose settings are the same keep their sessions and children. Those that are gone or changed finish
+        their open calls in the background; new sessions begin on the new ones. Settings of the listener stay as they
+        are.
+
+        Raises:
+            ConfigError: If the file can't be used; everything stays as it was.
+        """
+        servers = await anyio.to_thread.run_sync(read_servers, settings)
+        for warning in servers.warnings:
+            logger.warning("%s", warning)
+        before = set(self.directory.servers)
+        added, gone = self._replace(servers)
+        if self._tasks is not None:
+            for server in gone:
+                self._tasks.start_soon(self._retire, server)
+            for server in added:
+                await self._tasks.start(self._own, server)
+        names = {server.name for server in gone}
+        logger.info(
+            "servers read again",
+            extra={
+                "added": sorted(set(servers.by_name) - before) or "none",
+                "removed": sorted(names - set(servers.by_name)) or "none",
+                "changed": sorted(names & set(servers.by_name)) or "none",
+            },
+        )
+
+    def _replace(self, servers: Servers) -> tuple[list[Served], list[Served]]:
+        """Put new ones into the directory, keep those that are the same; returns the new, and those that are gone."""
+        before = self.directory.servers
+        kept = {
+            name: before[name]
+            for name, settings in servers.by_name.items()
+            if name in before and before[name].settings == settings
+        }
+        added = [Served(name, settings, self._shared) for name, settings in servers.by_name.items() if name not in kept]
+        self.directory.replace({**kept, **{server.name: server for server in added}}, servers.default)
+        return added, [server for name, server in before.items() if kept.get(name) is not server]
+
+    # ---- the end
 
     async def drain(self) -> None:
         """Refuse new work, let calls in flight finish, end every session, wait for the children.
 
         Takes at most `drain_timeout_seconds`: the part of it that the ladder may need is kept for it.
         """
-        settings = self.settings
-        ladder_seconds = settings.stdin_grace_seconds + settings.term_grace_seconds
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._kill_after, settings.drain_timeout_seconds)
-            grace_seconds = max(0.0, settings.drain_timeout_seconds - ladder_seconds)
-            await self.server.drain(grace_seconds)
+            tasks.start_soon(self._kill_after, self.settings.drain_timeout_seconds)
+            async with anyio.create_task_group() as drains:
+                for server in self.directory.servers.values():
+                    drains.start_soon(server.drain, self._grace_seconds)
             tasks.cancel_scope.cancel()
+
+    @property
+    def _grace_seconds(self) -> float:
+        settings = self.settings
+        return max(0.0, settings.drain_timeout_seconds - settings.stdin_grace_seconds - settings.term_grace_seconds)
 
     @property
     def was_cut(self) -> bool:
         """Whether an end had to cut a call off or kill a child."""
-        return self.server.was_cut
+        return self._was_cut or any(server.was_cut for server in self.directory.servers.values())
 
     def end_now(self, reason: str) -> None:
         """End everything, and kill every child: whoever asks does not want to wait for the ladder."""
-        self.server.end_all(reason)
+        for server in self.directory.servers.values():
+            server.end_all(reason)
         self.places.kill_all()
 
     async def _kill_after(self, seconds: float) -> None:
@@ -122,21 +214,18 @@ class Bridge:
 
         Then it leaves `run`.
         """
-        self.server.end_listens()
+        for server in self.directory.servers.values():
+            server.end_listens()
         if self._tasks is not None:
             self._tasks.start_soon(self.drain)
 
     def _build(self, is_daemon: bool) -> ASGIApp:
         settings = self.settings
-        server = self.server
-        health = Health(server, self.places, self.counts, lambda: self._tasks is not None, time.monotonic())
-        path = settings.path.rstrip("/")
-        name = server.name
-        paths = (path or "/", f"{path}/", f"/servers/{name}/mcp", f"/servers/{name}/mcp/", f"{path}/{name}")
+        health = Health(self.directory, self.places, self.counts, lambda: self._tasks is not None, time.monotonic())
         app = Starlette(
             routes=[
-                *(Route(each, endpoint=server.endpoint) for each in dict.fromkeys(paths)),
                 *(self._legacy_sse_routes() if settings.legacy_sse else ()),
+                Route("/servers", health.servers, methods=["GET"]),
                 Route("/health", health.health, methods=["GET"]),
                 Route("/healthz", health.health, methods=["GET"]),
                 Route("/readyz", health.ready, methods=["GET"]),
@@ -146,7 +235,7 @@ class Bridge:
         )
         app.router.redirect_slashes = False
         return OriginGuard(
-            Front(app, endpoint=server.endpoint, paths=paths),
+            Front(app, find=self.directory.find),
             allowed_origins=settings.allowed_origin,
             allowed_hosts=settings.allowed_host,
             loopback_hosts_only=is_daemon and is_loopback_name(settings.host),
@@ -154,14 +243,19 @@ class Bridge:
         )
 
     def _legacy_sse_routes(self) -> list[BaseRoute]:
-        legacy_sse = self.server.legacy_sse
+        """For the default server, whichever it is at the time."""
+
+        async def stream(scope: Scope, receive: Receive, send: Send) -> None:
+            server = self.directory.default_server
+            await (server.legacy_sse.stream if server is not None else _no_default)(scope, receive, send)
+
+        async def messages(scope: Scope, receive: Receive, send: Send) -> None:
+            server = self.directory.default_server
+            await (server.legacy_sse.messages if server is not None else _no_default)(scope, receive, send)
+
         return [
-            Route(path, endpoint=Endpoint(serve))
-            for serve, paths in (
-                (legacy_sse.stream, ("/sse", "/sse/")),
-                (legacy_sse.messages, ("/messages", "/messages/")),
-            )
-            for path in paths
+            *(Route(path, endpoint=Endpoint(stream)) for path in ("/sse", "/sse/")),
+            *(Route(path, endpoint=Endpoint(messages)) for path in ("/messages", "/messages/")),
         ]
 
 
@@ -187,6 +281,19 @@ def _uploads(settings: Settings, counts: Counts) -> Uploads:
         min_rate_bytes=settings.min_upload_rate_bytes,
         counts=counts,
     )
+
+
+def read_servers(settings: Settings) -> Servers:
+    """The servers that these settings name, the file read now.
+
+    Raises:
+        ConfigError: If the file can't be used.
+    """
+    return servers_of(settings, read_config(settings.config, os.environ) if settings.config is not None else None)
+
+
+async def _no_default(scope: Scope, receive: Receive, send: Send) -> None:
+    await JSONResponse({"error": "Not Found"}, 404)(scope, receive, send)
 
 
 async def _plain_error(_: Request, exc: Exception) -> Response:

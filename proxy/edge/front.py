@@ -5,7 +5,7 @@ exception handling around it, saves a tenth of the CPU time of a call.
 """
 
 import logging
-from collections.abc import Collection
+from collections.abc import Callable
 from contextlib import suppress
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -17,26 +17,25 @@ logger = logging.getLogger(__name__)
 
 
 class Front:
-    """Hands requests for some paths straight to the endpoint; every other goes through the application.
+    """Hands requests for a server straight to its endpoint; every other goes through the application.
 
     Args:
-        app: The application, which routes the same paths to the same endpoint: under a prefix it is asked.
-        endpoint: What is behind the paths.
-        paths: Matched as they are.
+        app: The application.
+        find: The endpoint that a request is for, if it is for a server.
     """
 
-    def __init__(self, app: ASGIApp, *, endpoint: ASGIApp, paths: Collection[str]) -> None:
+    def __init__(self, app: ASGIApp, *, find: Callable[[Scope], ASGIApp | None]) -> None:
         self._app = app
-        self._endpoint = endpoint
-        self._paths = frozenset(paths)
+        self._find = find
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request. A bug of ours is logged, and its client told no more than that it is one."""
-        if scope["type"] != "http" or scope["path"] not in self._paths or scope.get("root_path"):
+        endpoint = self._find(scope) if scope["type"] == "http" else None
+        if endpoint is None:
             await self._app(scope, receive, send)
             return
         try:
-            await self._endpoint(scope, receive, send)
+            await endpoint(scope, receive, send)
         except Exception:
             logger.exception("request failed")
             with suppress(Exception):  # refused by the server if the response had begun

@@ -6,7 +6,8 @@ work would be served.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from proxy.child.spec import ProgramNotFound, find_program
+from proxy.edge.directory import Directory
 from proxy.edge.served import Served
 from proxy.observe import Counts
 from proxy.sessions.places import Places
@@ -25,7 +27,7 @@ from proxy.version import __version__
 class Health:
     """The health endpoints of one bridge."""
 
-    server: Served
+    directory: Directory
     places: Places
     counts: Counts
     is_running: Callable[[], bool]
@@ -33,39 +35,31 @@ class Health:
 
     def report(self) -> dict[str, Any]:
         """What `/health` shows."""
-        manager = self.server.manager
-        last = {None: "not started, or not lately", True: "last start failed", False: "last start succeeded"}
+        servers = list(self.directory.servers.values())
         return {
-            "status": "draining" if manager.is_draining else "ok",
+            "status": "draining" if any(server.manager.is_draining for server in servers) else "ok",
             "version": __version__,
             "uptime_seconds": round(time.monotonic() - self.started_at, 1),
-            "servers": {self.server.name: {"state": last[manager.starts.last_failed], "era": manager.era.report()}},
-            "sessions": manager.session_count,
+            "servers": {server.name: _server(server) for server in servers},
+            "sessions": sum(server.manager.session_count for server in servers),
             "children": self.places.taken,
-            "calls_in_flight": manager.calls_in_flight + self.server.modern.calls_in_flight,
-            "modern": self.server.modern.report(),
+            "calls_in_flight": sum(
+                server.manager.calls_in_flight + server.modern.calls_in_flight for server in servers
+            ),
+            "modern": _summed(server.modern.report() for server in servers),
             "tasks": len(asyncio.all_tasks()),  # of the whole event loop, a host's included
             "counts": self.counts.snapshot(),
         }
 
     def unready(self) -> str | None:
         """Why new work would not be served; None if it would."""
-        manager = self.server.manager
         if not self.is_running():
             return "not running"
-        if manager.is_draining:
-            return "draining"
-        if not manager.could_make_room:
-            return "no room for a session"
-        if manager.starts.last_failed:
-            return f"server {self.server.name}: its last start failed"
-        if manager.starts.last_failed is None:
-            spec = self.server.spec
-            try:
-                find_program(spec.argv, env=spec.env, cwd=spec.cwd)
-            except ProgramNotFound:
-                return f"server {self.server.name}: its program does not exist"
-        return None
+        return next((why for server in self.directory.servers.values() if (why := _unready(server))), None)
+
+    async def servers(self, _: Request) -> Response:
+        """Serve `/servers`: which there are, and where."""
+        return _json(self.directory.listing())
 
     async def health(self, _: Request) -> Response:
         """Serve `/health` and `/healthz`: 200 while the process serves."""
@@ -77,6 +71,41 @@ class Health:
         if reason is None:
             return _json({"status": "ready"})
         return _json({"status": "not ready", "reason": reason}, status=503)
+
+
+def _server(server: Served) -> dict[str, Any]:
+    manager = server.manager
+    last = {None: "not started, or not lately", True: "last start failed", False: "last start succeeded"}
+    return {
+        "state": last[manager.starts.last_failed],
+        "era": manager.era.report(),
+        "sessions": manager.session_count,
+        "modern": server.modern.report(),
+    }
+
+
+def _unready(server: Served) -> str | None:
+    manager = server.manager
+    if manager.is_draining:
+        return "draining"
+    if not manager.could_make_room:
+        return "no room for a session"
+    if manager.starts.last_failed:
+        return f"server {server.name}: its last start failed"
+    if manager.starts.last_failed is None:
+        spec = server.spec
+        try:
+            find_program(spec.argv, env=spec.env, cwd=spec.cwd)
+        except ProgramNotFound:
+            return f"server {server.name}: its program does not exist"
+    return None
+
+
+def _summed(reports: Iterable[dict[str, int]]) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for report in reports:
+        total.update(report)
+    return dict(total)
 
 
 def _json(value: dict[str, Any], status: int = 200) -> Response:

@@ -58,6 +58,8 @@ class Served:
 
     def __init__(self, name: str, settings: Settings, shared: Shared) -> None:
         self.name = name
+        self.retired = anyio.Event()
+        """Set when it is served no more and nothing of it is left."""
         self.settings = settings
         self.spec = child_spec(settings, marker=shared.marker)
         era = ServerEra(settings.child_era)

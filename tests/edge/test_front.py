@@ -10,6 +10,7 @@ from starlette.routing import Mount, Route
 from starlette.types import Receive, Scope, Send
 
 from proxy.edge.answers import send_json
+from proxy.edge.directory import Directory
 from proxy.edge.front import Front
 
 
@@ -21,7 +22,9 @@ async def endpoint(scope: Scope, receive: Receive, send: Send) -> None:
 
 def served() -> Front:
     app = Starlette(routes=[Route("/{rest:path}", lambda _: PlainTextResponse("router"), methods=["GET", "PUT"])])
-    return Front(app, endpoint=endpoint, paths=("/mcp", "/mcp/"))
+    directory = Directory("/mcp")
+    directory._by_path = dict.fromkeys(("/mcp", "/mcp/"), endpoint)
+    return Front(app, find=directory.find)
 
 
 async def answer(app: Any, path: str, method: str = "GET") -> httpx.Response:
@@ -43,10 +46,11 @@ async def test_its_paths_go_straight_to_the_endpoint_and_others_to_the_router(pa
     assert (await answer(served(), path)).text == who
 
 
-async def test_under_a_prefix_the_router_is_asked() -> None:
+async def test_under_a_prefix_its_paths_are_the_same() -> None:
     host = Starlette(routes=[Mount("/tools", app=served())])
 
-    assert (await answer(host, "/tools/mcp")).text == "router"
+    assert (await answer(host, "/tools/mcp")).text == '"endpoint"'
+    assert (await answer(host, "/tools/other")).text == "router"
 
 
 async def test_a_bug_is_logged_and_not_told(caplog: pytest.LogCaptureFixture) -> None:

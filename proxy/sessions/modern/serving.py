@@ -108,7 +108,7 @@ class ModernServing:
         """Requests without an answer, those that listen aside."""
         return sum(child.mux.calls_in_flight for child in self.pool.children)
 
-    def report(self) -> dict[str, Any]:
+    def report(self) -> dict[str, int]:
         """What `/health` shows."""
         children = self.pool.children
         return {

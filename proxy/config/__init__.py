@@ -1,0 +1,1 @@
+"""The config file: several servers in the form that MCP clients use."""

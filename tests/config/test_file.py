@@ -1,0 +1,136 @@
+"""What is read from a config file, what is left out, and what is refused with file, server and key."""
+
+from pathlib import Path
+
+import pytest
+
+from proxy.config.file import ConfigError, read_config
+from proxy.config.variables import VariableMissing, expand
+
+ENVIRON = {"TOKEN": "abc", "EMPTY": "", "NAME": "${TOKEN}"}
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "servers.json"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def refused(tmp_path: Path, text: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        read_config(written(tmp_path, text), ENVIRON)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "expanded"),
+    [
+        ("plain $TOKEN ${ }", "plain $TOKEN ${ }"),
+        ("a ${TOKEN} b ${env:TOKEN}", "a abc b abc"),
+        ("${NONE:-x y}${EMPTY:-z}${EMPTY}", "x yz"),
+        ("${NONE:-}", ""),
+        ("${NAME}", "${TOKEN}"),  # what was put in is not looked at again
+    ],
+)
+def test_variables_are_expanded_once(text: str, expanded: str) -> None:
+    assert expand(text, ENVIRON) == expanded
+
+
+def test_a_variable_that_is_not_set_is_named() -> None:
+    with pytest.raises(VariableMissing) as caught:
+        expand("${NONE}", ENVIRON)
+    assert caught.value.name == "NONE"
+
+
+def test_the_form_of_the_clients_is_read_with_comments(tmp_path: Path) -> None:
+    text = """{
+      // ours
+      "idle_timeout": "10m",
+      "mcpServers": {
+        "one": {"command": "uvx", "args": ["server", "${TOKEN}"], "env": {"A": "${env:TOKEN}", "N": 1}, "cwd": "/tmp",
+                "timeout": 30, "type": "stdio", "mcp_proxy": {"max_sessions": 3},},
+        "two": {"command": "x", "timeout": 60000},
+        "off": {"command": "x", "disabled": true},
+        "off-too": {"command": "x", "enabled": false},
+      },
+    }"""
+    file = read_config(written(tmp_path, text), ENVIRON)
+
+    one, two = file.servers
+    assert (one.name, one.argv, dict(one.env), one.cwd) == (
+        "one",
+        ("uvx", "server", "abc"),
+        {"A": "abc", "N": "1"},
+        "/tmp",
+    )
+    assert (one.call_timeout_seconds, two.call_timeout_seconds) == (30, 60)
+    assert one.overrides == {"max_sessions": 3}
+    assert (dict(file.top), list(file.warnings)) == ({"idle_timeout": "10m"}, [])
+    assert "N" not in repr(one)  # what is set for a server may be secret
+
+
+def test_the_key_of_vs_code_is_read_too(tmp_path: Path) -> None:
+    file = read_config(written(tmp_path, '{"servers": {"a": {"command": "x"}}, "inputs": []}'), ENVIRON)
+
+    assert [server.name for server in file.servers] == ["a"]
+
+
+def test_remote_servers_and_unknown_keys_are_named_and_left_out(tmp_path: Path) -> None:
+    entries = '"far": {"url": "https://x"}, "sse": {"type": "sse", "url": "u"}, "a": {"command": "x", "trust": true}'
+    text = '{"mcpServers": {' + entries + "}}"
+    file = read_config(written(tmp_path, text), ENVIRON)
+
+    assert [server.name for server in file.servers] == ["a"]
+    assert [warning.rpartition(": server ")[2] for warning in file.warnings] == [
+        "'far' is a remote server; it is not served here",
+        "'sse' is a remote server; it is not served here",
+        "'a': trust is not known here and left out",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "is no JSON: it is empty or ends too early"),
+        ('{"a": \n secret}', "is no JSON: line 2, column 2"),
+        ("[]", "must be an object with mcpServers in it"),
+        ("{}", "has no mcpServers"),
+        ('{"mcpServers": {}, "servers": {}}', "has both mcpServers and servers"),
+        ('{"mcpServers": []}', "mcpServers must be an object"),
+        ('{"mcpServers": {"a": {"command": "x"}, "a": {"command": "y"}}}', "'a' stands there twice in one object"),
+        ('{"mcpServers": {"a": 1}}', "server 'a': must be an object"),
+        ('{"mcpServers": {"a": {}}}', "server 'a', command: is missing"),
+        ('{"mcpServers": {"a": {"command": " "}}}', "server 'a', command: must be a text that is not empty"),
+        ('{"mcpServers": {"a": {"command": "x", "args": "y"}}}', "server 'a', args: must be a list of texts"),
+        ('{"mcpServers": {"a": {"command": "x", "env": []}}}', "server 'a', env: must be an object"),
+        ('{"mcpServers": {"a": {"command": "x", "env": {"B": null}}}}', "server 'a', env.B: must be a text"),
+        ('{"mcpServers": {"a": {"command": "x", "disabled": 1}}}', "server 'a', disabled: must be true or false"),
+        ('{"mcpServers": {"a": {"command": "x", "timeout": 0}}}', "server 'a', timeout: must be a number of seconds"),
+        ('{"mcpServers": {"a": {"command": "x", "type": "tcp"}}}', "server 'a', type: must be stdio"),
+        (
+            '{"mcpServers": {"a": {"command": "x", "args": ["${NONE}"]}}}',
+            "server 'a', args: refers to the variable NONE",
+        ),
+        (
+            '{"mcpServers": {"a": {"command": "x", "env": {"B": "${NONE}"}}}}',
+            "server 'a', env.B: refers to the variable",
+        ),
+        ('{"port": "${NONE}", "mcpServers": {}}', "port: refers to the variable NONE"),
+    ],
+)
+def test_what_can_not_be_is_refused_with_file_server_and_key(tmp_path: Path, text: str, said: str) -> None:
+    message = refused(tmp_path, text)
+
+    assert message.startswith(str(tmp_path / "servers.json")) and said in message
+    assert "secret" not in message
+
+
+def test_a_file_that_is_not_there_or_no_text_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="No such file"):
+        read_config(tmp_path / "none.json", ENVIRON)
+    (tmp_path / "bytes").write_bytes(b"\xff\xfe{")
+    with pytest.raises(ConfigError, match="is not UTF-8"):
+        read_config(tmp_path / "bytes", ENVIRON)
+    (tmp_path / "huge").write_bytes(b" " * (4 * 1024 * 1024 + 1))
+    with pytest.raises(ConfigError, match="is larger than"):
+        read_config(tmp_path / "huge", ENVIRON)

@@ -1,0 +1,93 @@
+"""Which servers there are, and with which settings each."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from proxy.config.file import ConfigError, read_config
+from proxy.config.servers import Servers, servers_of
+from proxy.settings import Settings, SettingsError
+
+
+def servers(tmp_path: Path, file: dict[str, Any] | None, *argv: str) -> Servers:
+    path = tmp_path / "servers.json"
+    words = list(argv)
+    if file is not None:
+        path.write_text(json.dumps(file))
+        words = ["--config", str(path), *argv]
+    settings = Settings.load(words, {})
+    return servers_of(settings, read_config(settings.config, {}) if settings.config else None)
+
+
+def entry(**more: Any) -> dict[str, Any]:
+    return {"command": "x", **more}
+
+
+def test_one_server_of_the_command_line_is_the_default(tmp_path: Path) -> None:
+    found = servers(tmp_path, None, "--command", "a b", "--server-name", "mine")
+
+    assert (list(found.by_name), found.default) == (["mine"], "mine")
+
+
+def test_each_server_has_the_settings_of_the_daemon_but_for_its_own(tmp_path: Path) -> None:
+    file = {
+        "idle_timeout": "10m",
+        "max_sessions": 7,
+        "mcpServers": {
+            "a": entry(mcp_proxy={"idle_timeout": "5m", "max_sessions": 2}),
+            "b": entry(args=["y"], timeout=3),
+        },
+    }
+    found = servers(tmp_path, file, "--idle-timeout", "1m")
+
+    a, b = found.by_name["a"], found.by_name["b"]
+    assert (a.idle_timeout_seconds, a.max_sessions, a.server_argv) == (300, 2, ("x",))
+    assert (b.idle_timeout_seconds, b.max_sessions, b.server_argv) == (60, 7, ("x", "y"))  # a flag wins over the file
+    assert (a.call_timeout_seconds, b.call_timeout_seconds) == (None, 3)
+
+
+def test_named_servers_stand_beside_those_of_the_file(tmp_path: Path) -> None:
+    found = servers(
+        tmp_path, {"mcpServers": {"a": entry()}}, "--named-server", "b", "uvx 'b c'", "--default-server", "b"
+    )
+
+    assert (sorted(found.by_name), found.default) == (["a", "b"], "b")
+    assert found.by_name["b"].server_argv == ("uvx", "b c")
+
+
+@pytest.mark.parametrize(("names", "default"), [(["a"], "a"), (["a", "b"], None)])
+def test_only_a_lonely_server_is_the_default_by_itself(tmp_path: Path, names: list[str], default: str | None) -> None:
+    assert servers(tmp_path, {"mcpServers": {name: entry() for name in names}}).default == default
+
+
+def test_unknown_keys_are_named(tmp_path: Path) -> None:
+    file = {"inputs": [], "mcpServers": {"a": entry(mcp_proxy={"colour": 1, "port": 5})}}
+
+    warnings = " ".join(servers(tmp_path, file).warnings)
+    assert "inputs is no setting" in warnings
+    assert "mcp_proxy.colour is no setting of a server" in warnings
+    assert "mcp_proxy.port is no setting of a server" in warnings
+
+
+@pytest.mark.parametrize(
+    ("file", "argv", "said"),
+    [
+        ({"mcpServers": {}}, [], "names no server"),
+        ({"mcpServers": {"a b": entry()}}, [], "server 'a b': a server's name has letters"),
+        ({"mcpServers": {"a": entry(mcp_proxy={"max_sessions": 0})}}, [], "server 'a': max_sessions: a whole number"),
+        ({"mcpServers": {"a": entry()}}, ["--default-server", "b"], "--default-server b: there is no such server"),
+        ({"mcpServers": {"a": entry()}}, ["--named-server", "a", "x"], "two servers are called 'a'"),
+    ],
+)
+def test_what_can_not_be_is_refused(tmp_path: Path, file: dict[str, Any], argv: list[str], said: str) -> None:
+    with pytest.raises(ConfigError, match=said.replace("(", r"\(")):
+        servers(tmp_path, file, *argv)
+
+
+def test_a_setting_in_the_file_that_can_not_be_is_refused_with_its_place(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError) as caught:
+        servers(tmp_path, {"port": 70_000, "mcpServers": {"a": entry()}})
+
+    assert "servers.json: port: 70000 is not allowed" in caught.value.faults[0]
