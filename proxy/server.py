@@ -22,6 +22,7 @@ import uvicorn
 import watchfiles
 from anyio.abc import TaskStatus
 
+from proxy.child.death import has_pidfds
 from proxy.child.spec import ProgramNotFound, find_program
 from proxy.child.watch import OrphanReaper, become_subreaper, guarded
 from proxy.config.file import ConfigError
@@ -65,7 +66,11 @@ def serve(settings: Settings, *, load: Callable[[], Settings]) -> int:
     with contextlib.ExitStack() as opened, asyncio.Runner(loop_factory=_loop_factory()) as runner:
         for listener in listeners:
             opened.enter_context(listener)
-        return runner.run(_Daemon(bridge, listeners, load).run())
+        try:
+            return runner.run(_Daemon(bridge, listeners, load).run())
+        except Exception:  # what was started is ended by now
+            logger.exception("the daemon has failed")
+            return 1
 
 
 def _look_for_programs(bridge: Bridge) -> None:
@@ -159,9 +164,9 @@ class _Daemon:
         async with self._bridge.run(), anyio.create_task_group() as tasks:
             if reaper is not None:
                 tasks.start_soon(_reap_orphans, reaper)
+            await tasks.start(self._obey_signals)
             tasks.start_soon(self._serve)
             await self._server.is_up.wait()
-            await tasks.start(self._obey_signals)
             if self._bridge.settings.watch and self._bridge.settings.config is not None:
                 tasks.start_soon(self._watch, self._bridge.settings.config.resolve())
             async with anyio.create_task_group() as open_door:  # during the drain, too: who comes then is told
@@ -182,8 +187,12 @@ class _Daemon:
         self._served.set()
 
     async def _obey_signals(self, *, task_status: TaskStatus[None]) -> None:
-        # SIGHUP: the terminal is closed. Its default action would leave the children behind.
-        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+        ours = [signal.SIGTERM, signal.SIGINT]
+        # It reads the config file again, or says that the terminal is closed, which nohup has the daemon ignore. The
+        # default action would leave the children behind.
+        if self._bridge.settings.config is not None or signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            ours.append(signal.SIGHUP)
+        with anyio.open_signal_receiver(*ours) as signals:
             task_status.started()
             async for signum in signals:
                 if signum == signal.SIGHUP and self._bridge.settings.config is not None:
@@ -205,12 +214,17 @@ class _Daemon:
             logger.error("config file not taken over: %s", "; ".join(error.faults))
         except ConfigError as error:
             logger.error("config file not taken over: %s", error)
+        except Exception:  # it would end the daemon
+            logger.exception("config file not taken over")
 
     async def _watch(self, path: Path) -> None:
         # The folder: editors put a new file in the place of the old one.
-        async for changes in watchfiles.awatch(path.parent, recursive=False):
-            if any(Path(changed).name == path.name for _, changed in changes):
-                await self._reload()
+        try:
+            async for changes in watchfiles.awatch(path.parent, recursive=False):
+                if any(Path(changed).name == path.name for _, changed in changes):
+                    await self._reload()
+        except Exception:  # the system watches no more files for us, say; it would end the daemon
+            logger.exception("config file not watched any more")
 
     def _announce(self) -> None:
         settings, directory = self._bridge.settings, self._bridge.directory
@@ -220,6 +234,8 @@ class _Daemon:
         roots = [f"http://{f'[{host}]' if ':' in host else host}:{port}" for host, port in addresses]
         if sys.platform != "linux":
             logger.warning("not Linux: deaths of children are found by polling, vanished clients later")
+        elif not has_pidfds():
+            logger.warning("no pidfds, as in some sandboxes: deaths of children are found by polling")
         if not all(is_loopback_name(host) for host, _ in addresses):
             logger.warning("listening without authentication: whoever reaches this address can use the server")
         for root in roots:
@@ -229,13 +245,17 @@ class _Daemon:
                 if name != directory.default or len(directory.servers) > 1:
                     logger.info("serving %s/servers/%s/mcp", root, name, extra={"server": name})
         if settings.demo:
-            sys.stderr.write(lesson(roots[0] + settings.path))
+            with contextlib.suppress(OSError):  # nobody reads it
+                sys.stderr.write(lesson(roots[0] + settings.path))
 
 
 async def _reap_orphans(reaper: OrphanReaper) -> None:
     while True:
         await anyio.sleep(REAP_SECONDS)
-        reaper.reap()
+        try:
+            reaper.reap()
+        except Exception:  # it would end the daemon
+            logger.exception("orphans not reaped")
 
 
 def lesson(url: str) -> str:

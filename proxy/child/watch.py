@@ -54,49 +54,66 @@ class Guardian:
         """This group is gone."""
         self._tell(b"- %d\n" % pid)
 
+    def dismiss(self) -> None:
+        """It may go, and end nothing."""
+        self._tell(b"bye\n")
+        os.close(self._fd)
+
     def _tell(self, line: bytes) -> None:
         if self._is_gone:
             return
         try:
             os.write(self._fd, line)
-        except (BrokenPipeError, BlockingIOError):
+        except OSError:
             self._is_gone = True
             logger.error("the guardian is gone; children would survive a SIGKILL of the daemon")
 
 
 @contextmanager
-def guarded(marker: str) -> Iterator[Guardian]:
+def guarded(marker: str) -> Iterator[Guardian | NoWatch]:
     """Run a guardian for the processes that carry `marker`; it goes with the block.
 
-    Enter it before `become_subreaper`: the guardian is left to PID 1 and shall not come back.
-
-    Raises:
-        OSError: If it can't be started.
+    If it can't be started, that is logged, and nobody watches. Enter this before `become_subreaper`: the guardian is
+    left to PID 1 and shall not come back.
     """
+    try:
+        guardian = _start_guardian(marker)
+    except (OSError, ValueError, subprocess.SubprocessError) as exc:
+        logger.warning(
+            "there is no guardian; children would survive a SIGKILL of the daemon",
+            extra={"error": f"{type(exc).__name__}: {exc}"},
+        )
+        yield NoWatch()
+        return
+    try:
+        yield guardian
+    finally:
+        guardian.dismiss()
+
+
+def _start_guardian(marker: str) -> Guardian:
+    """Raises OSError, SubprocessError or, if it says something else than its process id, ValueError."""
     read_fd, write_fd = os.pipe()
     try:
-        try:
-            started = subprocess.run(
-                [sys.executable, "-I", "-S", str(Path(__file__).with_name("guardian.py")), "--detach"],
-                stdin=read_fd,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                env={},
-                cwd="/",
-                start_new_session=True,
-                timeout=_START_SECONDS,
-            )
-        finally:
-            os.close(read_fd)
         os.set_blocking(write_fd, False)
+        started = subprocess.run(
+            [sys.executable, "-I", "-S", str(Path(__file__).with_name("guardian.py")), "--detach"],
+            stdin=read_fd,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={},
+            cwd="/",
+            start_new_session=True,
+            timeout=_START_SECONDS,
+        )
         guardian = Guardian(int(started.stdout), write_fd)
-        guardian._tell(b"m %b\n" % marker.encode())
-        try:
-            yield guardian
-        finally:
-            guardian._tell(b"bye\n")
-    finally:
+    except BaseException:
         os.close(write_fd)
+        raise
+    finally:
+        os.close(read_fd)
+    guardian._tell(b"m %b\n" % marker.encode())
+    return guardian
 
 
 def become_subreaper() -> bool:

@@ -15,8 +15,8 @@ import pytest
 from proxy.child import guardian, strays
 from proxy.child.procfs import carriers, children, descendants, still_alive
 from proxy.child.strays import StrayFinder, end_strays
-from proxy.child.watch import OrphanReaper, guarded
-from tests.support.children import is_alive, running_child
+from proxy.child.watch import Guardian, NoWatch, OrphanReaper, guarded
+from tests.support.children import is_alive, open_files, running_child
 
 SLEEP = "import time; time.sleep(60)"
 # Starts a grandchild in a session of its own and tells its pid.
@@ -211,6 +211,7 @@ def test_a_guardian_that_is_told_goodbye_ends_nothing() -> None:
 
     with guarded("nobody-has-this-marker") as watch:
         watch.started(sleeping.pid)
+        assert isinstance(watch, Guardian)
         pid = watch.pid
         os.kill(pid, signal.SIGTERM)  # as from a terminal; it stays
 
@@ -223,10 +224,28 @@ def test_a_guardian_that_is_told_goodbye_ends_nothing() -> None:
 
 def test_a_guardian_that_is_gone_hurts_nobody() -> None:
     with guarded("nobody-has-this-marker") as watch:
+        assert isinstance(watch, Guardian)
         os.kill(watch.pid, signal.SIGKILL)
         wait_until_dead(watch.pid)
         watch.started(1)
         watch.ended(1)
+
+
+@pytest.mark.parametrize("executable", ["/nonexistent", "/bin/echo", "/bin/false"])
+def test_a_guardian_that_can_not_be_started_is_said_and_done_without(
+    executable: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A frozen application, say, has no Python to run it with."""
+    files = open_files()
+    monkeypatch.setattr(sys, "executable", executable)
+
+    with guarded("nobody-has-this-marker") as watch:
+        assert isinstance(watch, NoWatch)
+        watch.started(1)
+        watch.ended(1)
+
+    assert "there is no guardian" in caplog.text
+    assert open_files() == files
 
 
 def test_the_guardian_is_a_script_that_needs_nothing_of_the_package() -> None:

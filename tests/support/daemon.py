@@ -103,6 +103,13 @@ def running_daemon(
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("MCP_PROXY_")}
     limited = ["/bin/sh", "-c", f'ulimit -n {descriptors} && exec "$@"', "sh"] if descriptors is not None else []
     process = start([*limited, sys.executable, "-m", "proxy", "--port", "0", *args], {**inherited, **(env or {})})
+    with looked_after(process) as daemon:
+        yield daemon
+
+
+@contextmanager
+def looked_after(process: "subprocess.Popen[str]") -> Iterator[Daemon]:
+    """A daemon that was started somehow, once it serves; SIGTERM it on the way out."""
     daemon = Daemon(process)
     try:
         daemon.wait_until_serving()
@@ -111,8 +118,9 @@ def running_daemon(
         if process.poll() is None:
             daemon.signal()
         daemon.wait()
-        if process.stderr is not None:
-            process.stderr.close()
+        for pipe in (process.stdout, process.stderr):
+            if pipe is not None:
+                pipe.close()
 
 
 def start(argv: Sequence[str], env: Mapping[str, str]) -> "subprocess.Popen[str]":
