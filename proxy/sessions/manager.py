@@ -153,10 +153,10 @@ class SessionManager:
         """Let a session be found by its id: its InitializeResult is about to be sent.
 
         Raises:
-            SessionNotFound: If it has ended in the meantime.
+            ProxyError: If it has ended in the meantime; says why.
         """
         if session.has_ended:
-            raise SessionNotFound
+            raise session.end_error
         session.initialized(version)
         self.starts.note(failed=False)
         self._unpublished.discard(session)

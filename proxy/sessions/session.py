@@ -49,6 +49,7 @@ class Session:
         exchange: The messages in both directions.
         ended: Set from the moment the session is 404.
         end_reason: Why it ended, for the log.
+        end_error: The same for a client that has not been told of the session yet.
         start_failed: Whether its child never became ready.
     """
 
@@ -59,6 +60,7 @@ class Session:
         self.version: str | None = None
         self.ended = anyio.Event()
         self.end_reason = ""
+        self.end_error: ProxyError = SessionEnded()
         self.start_failed = False
         self.state = State.STARTING
         self.exchange = Exchange(limits=limits, counts=counts, clock=loop.time, tag=self.tag)
@@ -124,7 +126,7 @@ class Session:
             CallCancelled: If the client cancelled one that waited.
             TooManyCalls: If no place became free within `place_timeout_seconds`, or too much waits for one already.
             ChildNotReading: If the child did not read its stdin.
-            SessionNotFound: If the session ended meanwhile.
+            SessionNotFound: If the session ended meanwhile; `end_error` if its client does not know of it yet.
         """
         exchange = self.exchange
         exchange.check_new_ids(requests)
@@ -133,7 +135,7 @@ class Session:
                 await self._wait_for_place(request)
             try:
                 if self.has_ended:
-                    raise SessionNotFound
+                    raise self.end_error if self.version is None else SessionNotFound()
                 exchange.check_new_ids([request])  # again: others went on while this one waited
             except ProxyError:
                 self._places.release()
@@ -213,8 +215,9 @@ class Session:
             return
         self.state = after(self.state, Event.ENDED)
         self.end_reason = reason
+        self.end_error = error or self.end_error
         self.ended.set()
-        self.exchange.fail_all(error or SessionEnded())
+        self.exchange.fail_all(self.end_error)
         logger.info(
             "session ended",
             extra={

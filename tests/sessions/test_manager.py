@@ -680,3 +680,17 @@ async def test_a_manager_can_be_run_again() -> None:
         assert not manager.is_draining
         assert manager.find((await opened(manager)).id)
     assert manager.child_count == 0
+
+
+async def test_a_session_whose_child_is_gone_before_it_is_published_says_so() -> None:
+    """Not 404: its client has not asked for a session that could be unknown."""
+    async with running_manager("import sys\nsys.stdin.readline()\nsys.exit(3)\n") as manager:
+        session = await manager.open()
+        stream = await call(session)
+        with anyio.fail_after(5):
+            await stream.wait()
+
+        with pytest.raises(ChildStartFailed):
+            manager.publish(session, "2025-11-25")
+        with pytest.raises(ChildStartFailed):
+            await call(session, 2)

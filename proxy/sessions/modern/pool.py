@@ -385,6 +385,8 @@ class Pool:
         started.append(child)
         # From here on `_own` gives the place back, whatever happens to the caller.
         await self._tasks.start(self._own, child)
+        if self._is_ending:  # its start took longer than the drain
+            raise Draining
         return child
 
     async def _own(self, child: SharedChild, *, task_status: TaskStatus[None]) -> None:
@@ -403,7 +405,7 @@ class Pool:
                 self._alive.add(child)
                 self._wakes.set()
                 task_status.started()
-                if self._is_ending:  # its start took longer than the drain
+                if self._is_ending:
                     child.end("shutdown", Draining())
                 await child.ended.wait()
                 self._forget(child)
