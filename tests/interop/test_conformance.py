@@ -77,8 +77,6 @@ class Suite:
 
 
 NO_TASKS = "tasks are an extension of 2026-07-28: a server of the handshake era has none"
-NO_NAME = "the suite wants the question by its name `user_name`; the request of a handshake-era server has no name"
-NOT_ASKED = "the answers come before the server has asked; only one that keeps nothing between calls can take them"
 SKIPPED = "the suite skips the only check"
 
 SUITES = {
@@ -97,11 +95,9 @@ SUITES = {
         "conformance",
         ("--requirements", "2026-07-28"),
         scenarios=50,
-        successes=162,
+        successes=166,
         child=LEGACY,
         excuses={
-            "input-required-result-basic-elicitation": excuse(NO_NAME, "sep-2322-elicitation-incomplete"),
-            "input-required-result-ignore-extra-params": excuse(NOT_ASKED, "sep-2322-ignore-unexpected-params"),
             "tasks-capability-negotiation": excuse(
                 NO_TASKS,
                 "tasks-extension-advertised",

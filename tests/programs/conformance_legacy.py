@@ -2,7 +2,7 @@
 
 Started as `python -I -S tests/programs/conformance_legacy.py`, ready in milliseconds: some scenarios of 2026-07-28 give
 a server half a second, and behind the bridge that must do for the start of a child. What asks by `input_required` in
-2026-07-28 asks here with requests of its own.
+2026-07-28 asks here with requests of its own. The id of each is the name of the question, if no other has had it.
 """
 
 import json
@@ -32,8 +32,8 @@ class Server:
         self.extra_tool = False
         self.extra_prompt = False
         self.calls: dict[object, Call] = {}
-        self.asked: dict[int, Call] = {}
-        self.next_ask = 0
+        self.asked: dict[str, Call] = {}
+        self.used: set[str] = set()
         self.due: list[tuple[float, Callable[[], None]]] = []
 
     def serve(self) -> None:
@@ -217,7 +217,8 @@ class Server:
                 self.answer(call, {"content": [words]})
             return
         for name, question in script[len(call.rounds)].items():
-            id_, self.next_ask = self.next_ask, self.next_ask + 1
+            id_ = name if name not in self.used else f"{name}-{len(self.used)}"
+            self.used.add(id_)
             self.asked[id_], call.waiting[id_] = call, name
             send({"id": id_, **question})
 

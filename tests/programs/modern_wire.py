@@ -50,7 +50,7 @@ class Call:
         )
         self.rounds: list[Json] = []
         self.answers: Json = {}
-        self.waiting: dict[int, str] = {}
+        self.waiting: dict[Any, str] = {}
 
 
 def as_object(value: Any) -> Json:
