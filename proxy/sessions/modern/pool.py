@@ -293,14 +293,14 @@ class Pool:
             tasks.start_soon(wait_for_silent)
             try:
                 second = await self._spawn(silent.group, started)
-                await self._shake(second, capabilities, request, started)
-                winner.append(second)
+                if await self._shakes_hands(second, capabilities, request):
+                    winner.append(second)  # else the silent one is modern, and will answer
             except ProxyError as exc:
                 faults.append(exc)
             if winner:
                 tasks.cancel_scope.cancel()
         if not winner:
-            raise faults[0]
+            raise faults[0] if faults else ChildStartTimedOut()
         for each in [each for each in started if each is not winner[0]]:
             if each is silent and not silent.has_ended:
                 self._tasks.start_soon(self._listen_for_late_answer, silent, discovery)
@@ -332,7 +332,22 @@ class Pool:
         *,
         learned: str | None = None,
     ) -> SharedChild:
-        """Shake hands with a process; it is told what the clients of its group can do."""
+        """Shake hands with a process, or, if it turns out to be modern, ask a fresh one the other question."""
+        if await self._shakes_hands(child, capabilities, request, learned=learned):
+            return child
+        child = await self._spawn(child.group, started)
+        if await Discovery(child).finding(seconds=self._limits.start_timeout_seconds) is Finding.MODERN:
+            return child
+        raise ChildStartFailed
+
+    async def _shakes_hands(
+        self, child: SharedChild, capabilities: bytes, request: ModernRequest, *, learned: str | None = None
+    ) -> bool:
+        """Shake hands with a process; it is told what the clients of its group can do.
+
+        Returns whether it did; False if its server speaks 2026-07-28 alone. Such a process can't be asked anything else
+        and is ended.
+        """
         era = self._era
         if era.speaks_legacy is False and era.configured == "modern":
             raise ChildStartFailed
@@ -342,16 +357,13 @@ class Pool:
             if learned is not None:
                 era.learned_modern(False, learned)
             era.learned_legacy(True, "answered initialize")
-            return child
+            return True
         if era.configured == "legacy":
             raise ChildStartFailed("The server speaks no revision with a handshake")
         era.learned_legacy(False, "refused initialize")
         era.learned_modern(True, "refused initialize as a revision that it does not speak")
         child.end("speaks no handshake", ChildStartFailed())
-        child = await self._spawn(child.group, started)
-        if await Discovery(child).finding(seconds=self._limits.start_timeout_seconds) is Finding.MODERN:
-            return child
-        raise ChildStartFailed
+        return False
 
     async def _back_off(self) -> None:
         wait = self._backoff.wait_seconds
