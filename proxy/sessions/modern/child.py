@@ -61,7 +61,9 @@ class SharedChild:
         self.rules_at = 0.0
         self.idle_since = self.created_at = loop.time()
         self.on_freed: Callable[[], None] = lambda: None
-        """Called when a turn is over, or the child serves no more: somebody who waits may be next."""
+        """Called when a turn is over: somebody who waits may be next."""
+        self.on_ended: Callable[[], None] = lambda: None
+        """Called once it serves nothing new, before anybody is told."""
         self._clock = loop.time
         self._limits = limits
         self._is_leased = False
@@ -89,8 +91,8 @@ class SharedChild:
 
     @property
     def is_busy(self) -> bool:
-        """Whether ending it would take something from a client."""
-        return bool(self.mux.calls_in_flight or self.mux.listen_count or self.holds or self._is_leased)
+        """Whether ending it would take something from a client, or from one that is about to call."""
+        return bool(self.mux.has_calls or self.mux.listen_count or self.holds or self._is_leased)
 
     # ---- life
 
@@ -135,10 +137,10 @@ class SharedChild:
             return
         self.ended.set()
         self.end_reason = reason
+        self.on_ended()
         self.mux.fail_all(error)
         if self.translator is not None:
             self.translator.close()
-        self.on_freed()
 
     def check(self, now: float) -> None:
         """Act on what has taken too long. Called a few times a second."""

@@ -108,6 +108,11 @@ class Mux:
         return len(self._calls) - self._own
 
     @property
+    def has_calls(self) -> bool:
+        """Whether anything waits for an answer, the bridge itself included."""
+        return bool(self._calls)
+
+    @property
     def listen_count(self) -> int:
         """Clients that listen."""
         return len(self._listens)

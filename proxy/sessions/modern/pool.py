@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
 import anyio
 import msgspec
@@ -394,6 +395,7 @@ class Pool:
         self._running += 1
         child = SharedChild(group, limits=self._limits, counts=self._counts)
         child.on_freed = self._freed
+        child.on_ended = partial(self._forget, child)
         started.append(child)
         # From here on `_own` gives the place back, whatever happens to the caller.
         await self._tasks.start(self._own, child)
@@ -420,7 +422,6 @@ class Pool:
                 if self._is_ending:
                     child.end("shutdown", Draining())
                 await child.ended.wait()
-                self._forget(child)
             self.cut += process.was_killed and self._is_ending
         except Exception:
             if process is None:
@@ -428,7 +429,7 @@ class Pool:
             logger.exception("shared child ended badly", extra={"child": child.tag, "pid": child.pid})
         finally:
             child.end("not started", ChildStartFailed())
-            self._forget(child)
+            self._alive.discard(child)  # if it had ended before it was one of them
             if process is not None:
                 self._places.ended(process)
             self._running -= 1
@@ -453,8 +454,7 @@ class Pool:
         self._freed()
 
     def _forget(self, child: SharedChild) -> None:
-        if child not in self._alive:
-            return
+        """It has ended: nobody gets it from now on, not even before its owner wakes up."""
         self._alive.discard(child)
         for key, children in list(self._shared.items()):
             if child in children:
