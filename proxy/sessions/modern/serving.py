@@ -187,7 +187,10 @@ class ModernServing:
         request, group = call.request, call.principal.group
         if group is None and request.method in CATALOGUED_METHODS:
             group = CATALOGUE
-        child = await (self.pool.own(request) if group is None else self.pool.shared(group, request))
+        if group is None:
+            child = await self.pool.own(request)
+        else:
+            child = await self.pool.shared(group, request)
         if group is None:
             call.on_ended = lambda: self._end_if_unneeded(child)
         has_turn = child.takes_turns and request.method in RETRIED_METHODS
