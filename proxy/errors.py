@@ -235,7 +235,7 @@ class TooManyContinuations(CapacityReached):
 
 
 class ChildRestarting(CapacityReached):
-    message = "The server keeps exiting; try again later"
+    message = "The server is being restarted; try again later"
 
 
 class StreamOverflow(CapacityReached):
