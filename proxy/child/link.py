@@ -106,6 +106,10 @@ class PipeLink(Link):
             self._writer.restart_clock()
             self._reader.resume()
 
+    def deliver_to(self, on_lines: Callable[[list[Line]], None]) -> None:
+        """From now on somebody else gets the lines."""
+        self._on_lines = on_lines
+
     def drain(self) -> None:
         """Read what the child's stdout holds now, an unfinished last line included. For a child that is dead."""
         self._reader.drain()

@@ -20,6 +20,7 @@ from proxy.errors import (
     AlreadyInitialized,
     BatchRefused,
     CallCancelled,
+    ChildRestarting,
     ChildStartTimedOut,
     Draining,
     DuplicateId,
@@ -184,9 +185,14 @@ class LegacyEndpoint:
                     if is_full and not session.has_place:
                         raise TooManyCalls
                     await self._begin(session, message, stream, receive)
-                except (CallCancelled, DuplicateId, TooManyCalls) as error:  # of this element; the others go on
+                except (
+                    CallCancelled,
+                    DuplicateId,
+                    TooManyCalls,
+                    ChildRestarting,
+                ) as error:  # of this; the others go on
                     stream.put_answer(Failure(message.raw_id, error))
-                    is_full = is_full or isinstance(error, TooManyCalls)
+                    is_full = is_full or isinstance(error, TooManyCalls | ChildRestarting)
         except BaseException:
             session.exchange.disconnected(stream)  # the error answers for all; those that were sent have no stream
             raise

@@ -79,6 +79,7 @@ def _server(server: Served) -> dict[str, Any]:
     return {
         "state": last[manager.starts.last_failed],
         "era": manager.era.report(),
+        "paths": manager.paths,
         "sessions": manager.session_count,
         "modern": server.modern.report(),
     }

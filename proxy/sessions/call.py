@@ -16,9 +16,20 @@ class Call:
         stream: Where its answer, progress and questions go.
         started_at: When it was sent to the child, on the loop's clock.
         moved_at: When it last made progress; its time-out counts from here.
+        initialize: The request itself if it is `initialize`: that may have to be said in other words.
     """
 
-    __slots__ = ("child_id", "client_id", "method", "moved_at", "progress_token", "raw_id", "started_at", "stream")
+    __slots__ = (
+        "child_id",
+        "client_id",
+        "initialize",
+        "method",
+        "moved_at",
+        "progress_token",
+        "raw_id",
+        "started_at",
+        "stream",
+    )
 
     def __init__(self, request: Request, child_id: int, stream: Stream, now: float) -> None:
         self.client_id = request.id
@@ -27,5 +38,6 @@ class Call:
         self.progress_token = request.progress_token
         self.child_id = child_id
         self.stream = stream
+        self.initialize = request if request.method == "initialize" else None
         self.started_at = now
         self.moved_at = now

@@ -58,6 +58,12 @@ class ServerEra:
         """A child has shown whether its server speaks the handshake revisions. As `learned_modern`."""
         self._legacy = self._learned("legacy", self._legacy, Fact(yes, how))
 
+    def forget(self) -> None:
+        """What was learned has led nowhere: find out again."""
+        if self.configured == "auto" and (self._modern or self._legacy):
+            logger.warning("what is known of the eras of the server is forgotten")
+            self._modern = self._legacy = None
+
     def report(self) -> dict[str, Any]:
         """What `/health` shows."""
         return {

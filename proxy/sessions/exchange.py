@@ -87,6 +87,8 @@ class Exchange:
         self._reply_bytes = 0  # of answers of ours since the child had last read everything
         self.on_call_closed: Callable[[], None] = lambda: None
         """Called when a call has left the tables."""
+        self.owner_of: Callable[[int], int | None] = lambda _: None
+        """The call, as the child knows it, on whose behalf the child asks this; None if it does not say."""
 
     @property
     def calls_in_flight(self) -> int:
@@ -103,6 +105,20 @@ class Exchange:
         """Connect the child. Nothing can be sent before."""
         self._link = link
         self.streams.attach(link)
+
+    def mint(self) -> int:
+        """The id of one more request to a child of this session; each is given once."""
+        return self._minter.mint()
+
+    def initialize_again(self) -> None:
+        """Send the `initialize` that is in flight to who is attached now: what was attached before has not answered."""
+        for call in list(self._calls.values()):
+            if call.initialize is not None:
+                self.link.send(call.initialize.encode(id=call.child_id))
+
+    def is_in_flight(self, child_id: Id | None) -> bool:
+        """Whether the child owes an answer to this."""
+        return isinstance(child_id, int) and child_id in self._calls
 
     # ---- from the client
 
@@ -131,7 +147,7 @@ class Exchange:
     def begin(self, request: Request, stream: Stream) -> Call:
         """Send a request to the child; its answer will come on `stream`."""
         self.streams.make_way()
-        child_id = self._minter.mint()
+        child_id = self.mint()
         call = Call(request, child_id, stream, self._clock())
         self._calls[child_id] = call
         self._child_ids[request.id] = child_id
@@ -209,6 +225,12 @@ class Exchange:
         for message in parse_child_line(line):
             self._message(message)
 
+    def fail(self, child_id: int, error: ProxyError) -> None:
+        """Answer an open call, by the id that the child knows, with this error."""
+        call = self._calls.get(child_id)
+        if call is not None:
+            self._fail(call, error)
+
     def fail_all(self, error: ProxyError) -> None:
         """Answer every open call with this error and end every stream."""
         for call in list(self._calls.values()):
@@ -261,7 +283,11 @@ class Exchange:
             self._counts.add("refused.too_many_asks")
             self._reply(refusal(request.raw_id, code=-32603, message="Too many requests without an answer"))
         else:
-            self.streams.deliver(self._asks.add(request), related=True)
+            owner = self.owner_of(request.id) if isinstance(request.id, int) else None
+            call = self._calls.get(owner) if owner is not None else None
+            self.streams.deliver(
+                self._asks.add(request), related=True, preferred=call.stream if call is not None else None
+            )
 
     def _reply(self, line: bytes) -> None:
         """Answer the child ourselves; nothing if that many answers wait that it could read.

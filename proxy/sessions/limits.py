@@ -13,7 +13,9 @@ class SessionLimits:
     call_timeout_seconds: float | None = None
     call_timeout_total_seconds: float | None = None
     place_timeout_seconds: float = 10.0
+    start_timeout_seconds: float = 60.0
     server_request_timeout_seconds: float = 50.0
+    continuation_timeout_seconds: float = 600.0
     stdin_stall_timeout_seconds: float = 30.0
     slow_reader_timeout_seconds: float = 30.0
     stream_backlog_bytes: int = 8 * 1024 * 1024

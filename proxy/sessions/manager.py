@@ -3,21 +3,23 @@
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
-from proxy.child.process import Child
 from proxy.child.spec import ChildSpec
 from proxy.errors import Draining, SessionNotFound, TooManySessions
 from proxy.observe import Counts
 from proxy.protocol.lifecycle import State
 from proxy.sessions.era import ServerEra
+from proxy.sessions.keeper import open_session
 from proxy.sessions.limits import SessionLimits
 from proxy.sessions.places import Places
-from proxy.sessions.session import Session, open_session
+from proxy.sessions.session import Session
 from proxy.sessions.starts import Starts
 
 logger = logging.getLogger(__name__)
@@ -104,6 +106,12 @@ class SessionManager:
         return sum(session.exchange.calls_in_flight for session in (*self._sessions.values(), *self._unpublished))
 
     @property
+    def paths(self) -> list[dict[str, Any]]:
+        """How many sessions take which way: the era of the client, and the one in which its child is spoken to."""
+        eras = Counter(session.path.child_era for session in self._sessions.values())
+        return [{"client": "legacy", "child": era, "sessions": count} for era, count in eras.items()]
+
+    @property
     def has_room(self) -> bool:
         """Whether a new session could begin at once."""
         return self.session_count < self._max_sessions and self._places.has_room
@@ -164,34 +172,26 @@ class SessionManager:
 
     async def _own_session(self, *, task_status: TaskStatus[Session]) -> None:
         session: Session | None = None
-        child: Child | None = None
         try:
             async with open_session(
-                self._spec,
-                limits=self._limits,
-                counts=self._counts,
-                finder=self._places.finder,
-                watch=self._places.watch,
-            ) as (session, child):
+                self._spec, limits=self._limits, counts=self._counts, places=self._places, era=self.era
+            ) as (session, keeper):
                 self._spawning -= 1
                 self._unpublished.add(session)
-                self._places.started(child)
                 task_status.started(session)
                 if self._is_ending:  # its start took longer than the drain
                     session.end("shutdown", Draining())
-                await session.ended.wait()
+                await keeper.keep()
                 if session.start_failed:
                     self.starts.note(failed=True)
                 self._forget(session)
-            self._cut += child.was_killed and self._is_draining
+            self._cut += keeper.has_killed and self._is_draining
         except Exception:
             if session is None:
                 raise  # to the caller of `open`
             # A fault in the end of one session must not reach the task group: it would end all the others.
             logger.exception("session ended badly", extra={"session": session.tag, "pid": session.pid})
         finally:
-            if child is not None:
-                self._places.ended(child)
             if session is None:
                 self._spawning -= 1
                 self.starts.note(failed=True)

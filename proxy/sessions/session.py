@@ -3,17 +3,13 @@
 import asyncio
 import hashlib
 import logging
-import re
 import secrets
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import anyio
 
-from proxy.child.process import Child, open_child
-from proxy.child.spec import ChildSpec
-from proxy.child.strays import StrayFinder
-from proxy.child.watch import ProcessWatch
+from proxy.child.process import Child
 from proxy.errors import (
     ChildExited,
     ChildNotReading,
@@ -26,8 +22,11 @@ from proxy.errors import (
 from proxy.observe import Counts
 from proxy.protocol.lifecycle import Event, State, after
 from proxy.protocol.messages import Message, Notification, Request, Response
+from proxy.sessions.era import ServerEra
 from proxy.sessions.exchange import Exchange
+from proxy.sessions.hints import missing_package_hint, what_happened
 from proxy.sessions.limits import SessionLimits
+from proxy.sessions.path import ChildPath
 from proxy.sessions.stream import Stream
 
 logger = logging.getLogger(__name__)
@@ -47,23 +46,35 @@ class Session:
         id: A secret; `tag` stands for it in logs.
         version: The negotiated protocol revision, once there is one.
         exchange: The messages in both directions.
+        path: How they reach the child.
+        child_wanted: Set when there is no child, or not a good one; and from the end of the session on.
         ended: Set from the moment the session is 404.
         end_reason: Why it ended, for the log.
         end_error: The same for a client that has not been told of the session yet.
         start_failed: Whether its child never became ready.
     """
 
-    def __init__(self, *, limits: SessionLimits, counts: Counts) -> None:
+    def __init__(self, *, limits: SessionLimits, counts: Counts, era: ServerEra) -> None:
         loop = asyncio.get_running_loop()
         self.id = new_session_id()
         self.tag = hashlib.sha256(self.id.encode()).hexdigest()[:8]
         self.version: str | None = None
+        self.child_wanted = anyio.Event()
         self.ended = anyio.Event()
         self.end_reason = ""
         self.end_error: ProxyError = SessionEnded()
         self.start_failed = False
         self.state = State.STARTING
         self.exchange = Exchange(limits=limits, counts=counts, clock=loop.time, tag=self.tag)
+        self.path = ChildPath(
+            exchange=self.exchange,
+            era=era,
+            answer_timeout_seconds=limits.continuation_timeout_seconds,
+            on_unfit=lambda: self.end("server speaks another revision"),
+            counts=counts,
+            clock=loop.time,
+            tag=self.tag,
+        )
         self.created_at = loop.time()
         self._clock = loop.time
         self._limits = limits
@@ -73,6 +84,7 @@ class Session:
         self._waiting_bytes = 0  # of messages that can't be given to the child yet
         self._places = anyio.Semaphore(limits.max_calls_per_child)
         self._child: Child | None = None
+        self._attached_at = self.created_at
         self.exchange.on_call_closed = self._places.release
 
     @property
@@ -110,7 +122,7 @@ class Session:
     @property
     def has_place(self) -> bool:
         """Whether a request would be sent to the child at once."""
-        return self._places.value > 0 and self._is_reading
+        return self._places.value > 0 and self._is_reading and self.path.is_ready
 
     @property
     def _is_reading(self) -> bool:
@@ -125,13 +137,14 @@ class Session:
             DuplicateId: If an id is in flight in this session.
             CallCancelled: If the client cancelled one that waited.
             TooManyCalls: If no place became free within `place_timeout_seconds`, or too much waits for one already.
+            ChildRestarting: If within the same time there was no child in the place of one that died.
             ChildNotReading: If the child did not read its stdin.
             SessionNotFound: If the session ended meanwhile; `end_error` if its client does not know of it yet.
         """
         exchange = self.exchange
         exchange.check_new_ids(requests)
         for request in requests:
-            if not self._take_place_at_once():
+            if not self._take_place_at_once(request):
                 await self._wait_for_place(request)
             try:
                 if self.has_ended:
@@ -142,8 +155,8 @@ class Session:
                 raise
             exchange.begin(request, stream)
 
-    def _take_place_at_once(self) -> bool:
-        if not self._is_reading:
+    def _take_place_at_once(self, request: Request) -> bool:
+        if not self._is_reading or not self.path.is_ready_for(request.method):
             return False
         try:
             self._places.acquire_nowait()
@@ -161,6 +174,7 @@ class Session:
                     has_place = True
                 if not has_place:
                     raise TooManyCalls
+                await self.path.ready_for(request.method, timeout_seconds=self._limits.place_timeout_seconds)
                 await self._stdin_taken()
         except BaseException:
             if has_place:
@@ -206,8 +220,18 @@ class Session:
         """The InitializeResult is about to be sent."""
         self.state = after(self.state, Event.INITIALIZED)
         self.version = version
+        self.path.settle()
         self.exchange.streams.open_to_client()
-        logger.info("session opened", extra={"session": self.tag, "pid": self.pid, "version": version})
+        logger.info(
+            "session opened",
+            extra={
+                "session": self.tag,
+                "pid": self.pid,
+                "version": version,
+                "client_era": "legacy",
+                "child_era": self.path.child_era,
+            },
+        )
 
     def end(self, reason: str, error: ProxyError | None = None) -> None:
         """End it: 404 from here on. Open calls get `error`. Does not wait for the child."""
@@ -217,6 +241,8 @@ class Session:
         self.end_reason = reason
         self.end_error = error or self.end_error
         self.ended.set()
+        self.child_wanted.set()
+        self.path.end()
         self.exchange.fail_all(self.end_error)
         logger.info(
             "session ended",
@@ -247,15 +273,22 @@ class Session:
             self._expire("old", "maximum age")
         else:
             self.exchange.check(now)
+            self.path.check(now)
+            is_due = not self.child_wanted.is_set() and now - self._attached_at > limits.start_timeout_seconds
+            if is_due and not self.path.is_ready:
+                self._replace_child("child has not answered in time", ChildExited())
 
     def _expire(self, what: str, reason: str) -> None:
         self._counts.add(f"expired.{what}_session")
         self.end(reason)
 
     def attach(self, child: Child) -> None:
-        """Connect the child that was started for it."""
+        """Connect the child that was started for it: the first, or one in the place of the last."""
         self._child = child
-        self.exchange.attach(child.link)
+        self._attached_at = self._clock()
+        if not self.has_ended:
+            self.child_wanted = anyio.Event()
+        self.path.attach(child.link)
 
     def start_timed_out(self) -> None:
         """Its child has not answered in time."""
@@ -263,6 +296,7 @@ class Session:
 
     def _note_failed_start(self, returncode: int | None) -> None:
         self.start_failed = True
+        self.path.start_failed()
         tail = self._child.stderr_tail if self._child is not None else []
         logger.warning(
             "child was never ready", extra={"pid": self.pid, "returncode": returncode, "stderr": tail or "nothing"}
@@ -272,24 +306,22 @@ class Session:
             logger.error("%s", hint)
 
     def child_gone(self, returncode: int | None) -> None:
-        """The child is dead, or (None) has shut us out: the session is over."""
-        if self.has_ended:
+        """The child is dead, or (None) has shut us out: the session is over, or goes on with another one."""
+        if self.has_ended or self.child_wanted.is_set():
             return
         try:
             self._child_gone(returncode)
         finally:
-            self.end("child gone")  # whatever happened: nobody else would
+            if not self.child_wanted.is_set():  # whatever happened: nobody else would end it
+                self.end("child gone")
 
     def _child_gone(self, returncode: int | None) -> None:
-        if returncode is None:
-            how, why = "closed its end of the connection", "child closed a pipe"
-        elif returncode < 0:
-            how, why = f"was ended by signal {-returncode}", "child exited"
-        else:
-            how, why = f"exited with code {returncode}", "child exited"
+        how, why = what_happened(returncode), "child exited" if returncode is not None else "child closed a pipe"
         if self.state is State.STARTING:
             self._note_failed_start(returncode)
             self.end(why, ChildStartFailed(f"The server {how} before it was ready"))
+        elif self.path.survives_child:
+            self._replace_child(why, ChildExited(f"The server {how} before it answered"))
         else:
             calls = self.exchange.calls_in_flight
             logger.log(
@@ -299,36 +331,11 @@ class Session:
             )
             self.end(why, ChildExited(f"The server {how} before it answered"))
 
-
-def missing_package_hint(stderr_tail: list[str]) -> str | None:
-    """What to tell an operator whose package runner found no such package; None if that is not what happened."""
-    text = "\n".join(stderr_tail)
-    npm = re.search(r"404 [^\n]*'((?:@[\w.-]+/)?[\w.-]+)@[^']*'", text)  # npm 8 to 11
-    if npm or ("E404" in text and "npm" in text):
-        name = f" {npm[1]!r}" if npm else ""
-        hint = f"the npm registry has no package{name}; check its name"
-        if "server-fetch" in text:
-            hint += " (the fetch server is a Python package: uvx mcp-server-fetch)"
-        return hint
-    found = re.search(r"[Bb]ecause (\S+) was not found in the package registry", text)
-    return f"the Python package index has no package {found[1]!r}; check its name" if found else None
-
-
-@asynccontextmanager
-async def open_session(
-    spec: ChildSpec, *, limits: SessionLimits, counts: Counts, finder: StrayFinder, watch: ProcessWatch
-) -> AsyncIterator[tuple[Session, Child]]:
-    """Own one session from spawn to reaped child.
-
-    Raises:
-        ChildStartFailed, OutOfResources: If the child can't be started.
-    """
-    session = Session(limits=limits, counts=counts)
-    async with open_child(
-        spec, on_lines=session.exchange.received, on_gone=session.child_gone, finder=finder, watch=watch
-    ) as child:
-        session.attach(child)
-        try:
-            yield session, child
-        finally:
-            session.end("closed")
+    def _replace_child(self, why: str, error: ProxyError) -> None:
+        """Requests that are with the child get `error`; the others wait for the next one."""
+        logger.warning(
+            "child of an open session is gone; another will take its place",
+            extra={"session": self.tag, "pid": self.pid, "reason": why, "open_calls": self.exchange.calls_in_flight},
+        )
+        self.child_wanted.set()
+        self.path.child_gone(error)

@@ -192,9 +192,15 @@ class Streams:
             has_listened=self._has_listened,
         )
 
-    def deliver(self, item: bytes | Ask, *, related: bool) -> None:
-        """Place a message on the one stream it belongs to, or let it wait for the next."""
-        stream = self.choose(related=related)
+    def deliver(self, item: bytes | Ask, *, related: bool, preferred: Stream | None = None) -> None:
+        """Place a message on the one stream it belongs to, or let it wait for the next.
+
+        Args:
+            related: Whether the message is normally caused by an open call.
+            preferred: The stream of the call that has caused it, where that is known. Taken if its client is there.
+        """
+        is_there = preferred is not None and preferred.is_live and self._is_open_to_client
+        stream = preferred if is_there else self.choose(related=related)
         self._on_placed(item, stream)
         if stream is None:
             self._waiting.add(item, related=related)

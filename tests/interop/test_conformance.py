@@ -155,6 +155,14 @@ SUITES = {
         child=LEGACY,
         flags=("--commit-after", "0.1s"),
     ),
+    "2025-11-25, a server that speaks only 2026-07-28": Suite(
+        "conformance",
+        ("--requirements", "2025-11-25"),
+        scenarios=33,
+        successes=82,
+        child=(*SDK, "--modern-only"),
+        flags=("--commit-after", "0.1s"),
+    ),
     "2025-06-18": Suite(
         "conformance",
         ("--suite", "all", "--spec-version", "2025-06-18"),

@@ -50,6 +50,18 @@ def test_hearing_the_same_again_keeps_how_it_was_first_known() -> None:
     assert era.report()["legacy"] == {"spoken": False, "how": "first"}
 
 
+def test_what_has_led_nowhere_is_found_out_again() -> None:
+    era, configured = ServerEra("auto"), ServerEra("modern")
+    era.learned_modern(True, "it answered server/discover")
+    era.learned_legacy(False, "it refused initialize")
+
+    era.forget()
+    configured.forget()
+
+    assert (era.speaks_modern, era.speaks_legacy) == (None, None)
+    assert (configured.speaks_modern, configured.speaks_legacy) == (True, False)
+
+
 @pytest.mark.parametrize(("configured", "modern"), [("modern", True), ("legacy", False)])
 def test_what_is_configured_cannot_be_unlearned(configured: Literal["modern", "legacy"], modern: bool) -> None:
     era = ServerEra(configured)

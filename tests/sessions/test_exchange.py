@@ -11,6 +11,7 @@ from proxy.errors import (
     AnswerUnusable,
     CallCancelled,
     CallTimedOut,
+    ChildExited,
     ChildNotReading,
     DuplicateId,
     EventsGone,
@@ -440,6 +441,34 @@ def test_with_several_calls_a_question_goes_to_the_listener_else_to_the_newest_c
     assert [len(got(stream)) for stream in (first, second, listen)] == [0, 1, 1]
 
 
+def test_a_question_whose_call_is_known_goes_to_the_stream_of_that_call() -> None:
+    """Spec: 2025-11-25 basic/transports, Sending Messages 6. HL-09."""
+    pair = Pair()
+    first = pair.call(1)
+    owner = pair.last_sent["id"]
+    newest = pair.call(2)
+    listener = pair.exchange.streams.listen()
+    pair.exchange.owner_of = {7: owner, 8: 999}.get
+
+    pair.child_asks(7)
+    pair.child_asks(8)
+
+    assert [question["method"] for question in got(first)] == ["sampling/createMessage"]
+    assert len(got(listener)) == 1
+    assert got(newest) == []
+
+
+def test_a_question_whose_call_has_no_client_goes_where_others_go() -> None:
+    pair = Pair()
+    first, newest = pair.call(1), pair.call(2)
+    pair.exchange.owner_of = {7: 1}.get
+    pair.exchange.disconnected(first)
+
+    pair.child_asks(7)
+
+    assert len(got(newest)) == 1
+
+
 def test_a_call_whose_client_has_left_gets_nothing() -> None:
     pair = Pair()
     gone, there = pair.call(1), pair.call(2)
@@ -602,6 +631,41 @@ def test_noise_costs_no_call_anything(line: bytes) -> None:
 
     assert got(stream) == []
     assert sum(pair.counts.snapshot().values()) == 1
+
+
+def test_one_call_can_fail_without_the_others() -> None:
+    pair = Pair()
+    first, second = pair.call("a"), pair.call("b")
+    error = ChildExited()
+
+    pair.exchange.fail(1, error)
+    pair.exchange.fail(1, error)
+    pair.exchange.fail(999, error)
+
+    assert failure(first) is error
+    assert pair.exchange.calls_in_flight == 1
+    pair.child_answers(2)
+    assert len(got(second)) == 1
+
+
+def test_an_initialize_without_an_answer_can_be_sent_to_somebody_else() -> None:
+    pair = Pair()
+    stream = pair.call("i", "initialize", {"protocolVersion": "2025-11-25", "x": 1.0})
+    first = pair.link.sent_lines[0]
+    pair.link = FakeLink()
+
+    pair.exchange.attach(pair.link)
+    assert pair.exchange.is_in_flight(1)
+    pair.exchange.initialize_again()
+
+    assert pair.link.sent_lines == [first]
+    pair.child_answers(1)
+    assert [answer["id"] for answer in got(stream)] == ["i"]
+    pair.call(2)
+    sent = len(pair.link.sent_lines)
+    pair.exchange.initialize_again()
+    assert len(pair.link.sent_lines) == sent
+    assert [pair.exchange.is_in_flight(id_) for id_ in (1, "2", None, 2)] == [False, False, False, True]
 
 
 def test_the_end_answers_every_call_and_ends_every_stream() -> None:

@@ -590,6 +590,7 @@ async def test_a_session_that_can_not_be_ended_does_not_keep_the_others_from_it(
 
         def fail(reason: str, error: object = None) -> None:
             unlucky.ended.set()
+            unlucky.child_wanted.set()
             raise RuntimeError("a bug")
 
         monkeypatch.setattr(unlucky, "end", fail)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from proxy.sessions.session import missing_package_hint
+from proxy.sessions.hints import missing_package_hint
 
 NPM = [
     "npm error code E404",
