@@ -150,6 +150,20 @@ async def test_roots_that_the_child_wants_at_its_start_come_with_the_first_call(
             assert done["structuredContent"]["roots"] == ROOTS
 
 
+async def test_a_call_that_fails_after_its_questions_leaves_nothing_to_go_on_with() -> None:
+    """A refusal of the answers would leave the state good; this is the refusal of the call."""
+    with serving_modern(modes=("legacy-only", "early-roots")) as daemon:
+        async with modern_client(daemon.url) as client:
+            message = tool(1, "no-such-tool", capabilities=ALL)
+            await client.result(modern(0, "tools/list", capabilities=ALL))
+            asked = await client.result(message)
+            (key,) = asked["inputRequests"]
+
+            assert error_of(await client.post(retry(message, 2, asked, {key: ROOTS}))) == (400, -32602, 2)
+
+            assert (await bridge_of(client))["modern"]["continuations"] == 0
+
+
 async def test_many_that_ask_answer_decline_and_never_come_back_and_every_turn_ends() -> None:
     """A third each; the child keeps count of how often its tools ran and went on."""
     flags = ("--lease-wait", "0.2s", "--continuation-timeout", "8s", "--max-children", "48")

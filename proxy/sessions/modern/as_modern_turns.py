@@ -28,7 +28,7 @@ from proxy.protocol.input_requests import (
     is_accepted,
     read_responses,
 )
-from proxy.protocol.jsontext import Members
+from proxy.protocol.jsontext import Members, as_object
 from proxy.protocol.messages import Request, Response, cancellation, refusal
 from proxy.sessions.modern.as_modern_calls import Call, Caller, Calls
 from proxy.sessions.modern.as_modern_port import AsModernLimits, Later, Port, Timer
@@ -153,7 +153,7 @@ class Turns:
         if turn is None or state is None or turn.state != state or turn.method != caller.method:
             self._port.fail(caller.upper_id, -32602, "Invalid or expired requestState")
             return
-        responses = read_responses(raw_responses)
+        responses = as_object(raw_responses) if raw_responses is not None else {}
         shown = [question for question in self._questions.of_turn if question.is_shown]
         if responses is None or not all(
             fits(each.method, responses[each.key]) for each in shown if each.key in responses

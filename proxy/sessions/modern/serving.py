@@ -263,8 +263,8 @@ class ModernServing:
 
     def _look_at_error(self, call: ModernCall, response: Response) -> None:
         raw = bytes(response.members["error"])[:4096]
-        if call.continuation is not None and b"-32602" in raw and not call.continuation.child.has_ended:
-            self._put_back(call.continuation)  # the child took nothing of it
+        if call.continuation is not None and call.continuation.child.translator is None and b"-32602" in raw:
+            self._put_back(call.continuation)  # the child took nothing of it; a translator takes all that get so far
         if not self._hinted:
             self._look_for_back_channel(raw)
 

@@ -73,12 +73,12 @@ class Bridged(RuleBasedStateMachine):
         assert self.paused is not None
         number, state, questions = self.paused
         keys = data.draw(st.sets(st.sampled_from(sorted(questions))), label="answered")
-        answers: Json = {key: GOOD[questions[key]["method"]] for key in keys} | {"unknown": ACCEPT}
+        answers: Any = {key: GOOD[questions[key]["method"]] for key in keys} | {"unknown": ACCEPT}
         for key in keys:
             if questions[key]["method"] == "elicitation/create":
                 answers[key] = data.draw(st.sampled_from([ACCEPT, {"action": "decline"}, {"action": "cancel"}]))
         if malformed:
-            answers = {"unknown": 5}
+            answers = data.draw(st.sampled_from([None, 5, []]), label="malformed")
         else:
             self.paused = None
             self.states.append(state)

@@ -227,7 +227,7 @@ def test_missing_answers_are_asked_for_again_under_their_old_keys() -> None:
     bridge.pass_time(0.1)
     state, _ = bridge.asked()
 
-    bridge.retry(state, **{"ask-2": ACCEPT, "another": ACCEPT})
+    bridge.call(state=state, inputResponses={"ask-2": ACCEPT, "another": ACCEPT, "odd": 5, "none": None})
     assert [line["id"] for line in bridge.down()] == [1]
     bridge.pass_time(0.1)
 
