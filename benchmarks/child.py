@@ -13,6 +13,10 @@ READ_BYTES = 1 << 18
 PROGRESS_LINES_PER_WRITE = 500
 NOT_FOUND = b'{"jsonrpc":"2.0","id":%b,"error":{"code":-32601,"message":"not for this child"}}\n'
 RESULT = b'{"jsonrpc":"2.0","id":%b,"result":%b}\n'
+DISCOVERED = (
+    b'{"resultType":"complete","supportedVersions":["2026-07-28"],"capabilities":{"tools":{}},'
+    b'"ttlMs":0,"cacheScope":"private"}'
+)
 HELLO = b'{"protocolVersion":%b,"capabilities":{"tools":{}},"serverInfo":{"name":"benchmark-child","version":"1"}}'
 TEXT = b'{"content":[{"type":"text","text":%b}],"isError":false}'
 PROGRESS = (
@@ -40,6 +44,8 @@ def answer(line: bytes) -> bytes:
     head = line[:200]
     if b'"method":"initialize"' in head:
         return RESULT % (raw_id, HELLO % member(line, b"protocolVersion"))
+    if b'"method":"server/discover"' in head:
+        return RESULT % (raw_id, DISCOVERED)
     if b'"method":"tools/call"' not in head:
         return NOT_FOUND % raw_id
     if b'"name":"echo"' in head:

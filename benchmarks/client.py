@@ -87,6 +87,11 @@ class HttpLane:
     def fileno(self) -> int:
         return self._socket.fileno()
 
+    def without_session(self, tool: str) -> None:
+        """From here on every message is a call of this tool in revision 2026-07-28."""
+        named = f"{self._fixed}mcp-protocol-version: 2026-07-28\r\nmcp-method: tools/call\r\nmcp-name: {tool}\r\n"
+        self._post = f"POST{named}content-length: ".encode()
+
     def confirm(self) -> None:
         self._session = self._reply.header("mcp-session-id")
         if not self._session:

@@ -2,7 +2,7 @@
 
 import selectors
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from benchmarks.client import Lane
@@ -14,8 +14,9 @@ LOAD_SECONDS = 120.0
 class Caller:
     """One session that echoes a token after the other."""
 
-    def __init__(self, lane: Lane) -> None:
+    def __init__(self, lane: Lane, *, write: Callable[[int, str, str], bytes] = call) -> None:
         self.lane = lane
+        self._write = write
         self._tag = new_tag()
         self._id = 0
         self._text = ""
@@ -24,7 +25,7 @@ class Caller:
         """Begin the next call."""
         self._id += 1
         self._text = f"{self._tag}-{self._id}"
-        self.lane.send(call(self._id, "echo", self._text))
+        self.lane.send(self._write(self._id, "echo", self._text))
 
     def receive(self) -> bool:
         """Read; whether the answer is there, and checked."""

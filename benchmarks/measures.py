@@ -17,6 +17,7 @@ from benchmarks.load import Caller, run_calls
 from benchmarks.messages import (
     WrongAnswer,
     call,
+    call_without_session,
     check_initialized,
     check_progress,
     check_text,
@@ -107,6 +108,26 @@ def calls(plan: Plan) -> list[Row]:
                     if system.pid:
                         cpu.add(system.name, (system.cpu_seconds() - cpu_before) / plan.load_calls * 1000)
     return rows
+
+
+def without_sessions(plan: Plan) -> list[Row]:
+    """Clients of 2026-07-28 that share one child, with one call in flight each."""
+    clients = 10
+    cpu = Row(f"CPU of the server per call, {clients} clients without sessions", "ms", aim="2x floor")
+    with started((PROXY, FLOOR)) as (proxy, floor), ExitStack() as stack:
+        lanes = stack.enter_context(proxy.clients(clients))
+        groups = [
+            (proxy, [Caller(lane, write=call_without_session) for lane in lanes]),
+            (floor, [Caller(lane) for lane in stack.enter_context(floor.sessions(clients))]),
+        ]
+        for _, group in groups:
+            plan.load(group, plan.load_calls // 4)
+        for number in range(plan.rounds):
+            for system, group in in_turn(groups, number):
+                before = system.cpu_seconds()
+                plan.load(group, plan.load_calls)
+                cpu.add(system.name, (system.cpu_seconds() - before) / plan.load_calls * 1000)
+    return [cpu]
 
 
 def setup(plan: Plan) -> list[Row]:
@@ -278,6 +299,7 @@ def _await_initialized(selector: selectors.BaseSelector, began: float) -> float:
 MEASURES: dict[str, Callable[[Plan], list[Row]]] = {
     "serial": serial,
     "calls": calls,
+    "without-sessions": without_sessions,
     "setup": setup,
     "payload": payload,
     "stalls": stalls,

@@ -12,6 +12,12 @@ PROTOCOL_VERSION = "2025-11-25"
 INITIALIZED = b'{"jsonrpc":"2.0","method":"notifications/initialized"}'
 
 
+_ENVELOPE = (
+    b'{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{},'
+    b'"io.modelcontextprotocol/clientInfo":{"name":"benchmark","version":"1"}}'
+)
+
+
 class WrongAnswer(Exception):
     """An answer did not come, or is not the one to this call."""
 
@@ -42,6 +48,11 @@ def call(
         counted,
         meta,
     )
+
+
+def call_without_session(request_id: int, tool: str, text: str) -> bytes:
+    """The same call in revision 2026-07-28, in which each request says all of itself."""
+    return call(request_id, tool, text)[:-2] + b',"_meta":%b}}' % _ENVELOPE
 
 
 def check_initialized(reply: bytes, request_id: int) -> None:

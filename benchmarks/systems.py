@@ -71,6 +71,19 @@ class Running:
                 lanes.append(lane)
             yield lanes
 
+    @contextmanager
+    def clients(self, count: int) -> Iterator[list[Lane]]:
+        """Connections for echoes without a session, closed on the way out."""
+        assert self.port is not None  # stdio has no such thing
+        with ExitStack() as stack:
+            lanes: list[Lane] = []
+            for _ in range(count):
+                lane = HttpLane(self.port)
+                stack.callback(lane.close)
+                lane.without_session("echo")
+                lanes.append(lane)
+            yield lanes
+
     def stalls(self) -> dict[str, float]:
         """How long the loop was held up since it was last asked: see `ticking.py`."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/stalls", timeout=10) as response:
