@@ -3,9 +3,8 @@
 Revision 2026-07-28 has no session that would tell clients apart, and most stdio servers keep state for one user.
 """
 
+from collections.abc import Mapping
 from typing import Literal
-
-from starlette.types import Scope
 
 from proxy.sessions.modern.call import Principal
 
@@ -32,14 +31,12 @@ class Isolation:
         """Whether a client that comes to us directly shares children."""
         return self._mode == "shared" or (self._mode == "auto" and self._is_local)
 
-    def principal(self, scope: Scope) -> Principal:
+    def principal(self, headers: Mapping[bytes, bytes]) -> Principal:
         """Whose request it is. One that was forwarded to us comes from anywhere."""
         if not self.shares:
             return STRANGER
-        if self._mode == "auto" and any(_is_forwarding(name) for name, _ in scope["headers"]):
-            return STRANGER
+        if self._mode == "auto":
+            for name in headers:
+                if name.startswith((b"x-forwarded-", b"forwarded")):
+                    return STRANGER
         return EVERYBODY
-
-
-def _is_forwarding(name: bytes) -> bool:
-    return name == b"forwarded" or name.startswith(b"x-forwarded-")

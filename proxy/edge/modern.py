@@ -72,7 +72,8 @@ class ModernEndpoint:
             return
         if not isinstance(parsed, Request):
             raise NotJsonRpc("Invalid Request: in this revision the server asks nothing that could be answered")
-        refuse_repeated(scope["headers"])
+        if len(headers) < len(scope["headers"]):
+            refuse_repeated(scope["headers"])
         request = read_envelope(parsed)
         check_routing(headers, request)
         await self._serve(request, headers, scope, receive, send)
@@ -87,7 +88,7 @@ class ModernEndpoint:
     async def _serve(
         self, request: ModernRequest, headers: dict[bytes, bytes], scope: Scope, receive: Receive, send: Send
     ) -> None:
-        call = self._serving.new_call(request, self._isolation.principal(scope))
+        call = self._serving.new_call(request, self._isolation.principal(headers))
         try:
             if self._serving.begin_at_once(call, headers) or await self._begin(call, headers, receive):
                 await self._respond(call, scope, receive, send)

@@ -14,6 +14,9 @@ from proxy.protocol.envelope import ModernRequest
 from proxy.protocol.ids import text_at
 from proxy.protocol.jsontext import Members, as_object
 
+MAX_CANONICAL_BYTES = 64 * 1024
+"""Larger values are compared as they are written: parsing them would hold up everybody."""
+
 _NOT_THE_REQUEST = frozenset({"_meta", "inputResponses", "requestState"})
 
 
@@ -25,6 +28,8 @@ def questions_of(result: Members) -> dict[str, str]:
 
 def digest_of(request: ModernRequest) -> bytes:
     """The same for a request and its retry: the method, and all of `params` but what a retry changes."""
+    if request.digest:
+        return request.digest
     digest = hashlib.sha256(request.method.encode())
     for name in sorted(request.params.keys() - _NOT_THE_REQUEST):
         digest.update(b"\0%b\0" % name.encode("utf-8", "surrogatepass"))
@@ -79,7 +84,9 @@ def _is(members: Members, name: str, starts: bytes, *, optional: bool = False) -
 
 
 def _canonical(raw: Raw) -> bytes:
-    """The same bytes for the same value: a client may write its retry in another order."""
+    """The same bytes for the same value: a client may write its retry in another order. Large ones must be the same."""
+    if len(memoryview(raw)) > MAX_CANONICAL_BYTES:
+        return bytes(raw)
     try:
         return msgspec.json.encode(msgspec.json.decode(bytes(raw)), order="deterministic")
     except (msgspec.DecodeError, RecursionError, ValueError):

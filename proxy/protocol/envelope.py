@@ -66,6 +66,17 @@ class ModernRequest(msgspec.Struct, frozen=True):
     version: str
     capabilities: Raw
     log_level: str | None
+    digest: bytes = b""
+    """Stands for `params` where these are kept no more."""
+
+    def slim(self, digest: bytes) -> "ModernRequest":
+        """What is needed of a request that has been sent: not the bytes that it came in, which may be many."""
+        request = Request(
+            self.request.id, self.request.raw_id, self.request.method, {}, self.request.progress_token, ({}, {})
+        )
+        token = self.meta.get("progressToken")
+        meta = {"progressToken": token.copy()} if token is not None else {}
+        return ModernRequest(request, {}, meta, self.version, Raw(b"{}"), self.log_level, digest)
 
     @property
     def raw_id(self) -> Raw:
@@ -121,8 +132,7 @@ def read_envelope(request: Request) -> ModernRequest:
 
     Spec: 2026-07-28 basic, Request metadata: a request without the required fields is refused with -32602.
     """
-    params = as_object(request.members.get("params")) or {}
-    meta = as_object(params.get("_meta")) or {}
+    params, meta = request.envelope or _read(request)
     missing = [key for key in (ENVELOPE_KEY, CAPABILITIES_KEY) if key not in meta]
     if missing:
         raise EnvelopeMalformed(f"Invalid params: _meta lacks {' and '.join(missing)}")
@@ -132,7 +142,7 @@ def read_envelope(request: Request) -> ModernRequest:
     if version is None:
         raise EnvelopeMalformed(f"Invalid params: {ENVELOPE_KEY} must be a string")
     for key in (CAPABILITIES_KEY, CLIENT_INFO_KEY):
-        if key in meta and as_object(meta[key]) is None:
+        if key in meta and bytes(meta[key])[:1] != b"{":
             raise EnvelopeMalformed(f"Invalid params: {key} must be an object")
     level = text_at(meta, LOG_LEVEL_KEY)
     if LOG_LEVEL_KEY in meta and level not in LOG_LEVELS:
@@ -140,6 +150,12 @@ def read_envelope(request: Request) -> ModernRequest:
     if "progressToken" in meta and request.progress_token is None:
         raise EnvelopeMalformed("Invalid params: progressToken must be a string or an integer")
     return ModernRequest(request, params, meta, version, meta[CAPABILITIES_KEY], level)
+
+
+def _read(request: Request) -> tuple[Members, Members]:
+    """`params` and `_meta` of a request that is taken for a modern one only by its header."""
+    params = as_object(request.members.get("params")) or {}
+    return params, as_object(params.get("_meta")) or {}
 
 
 def version_of(notification: Notification) -> str | None:

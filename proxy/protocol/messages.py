@@ -48,6 +48,9 @@ _ORDINARY = frozenset(
         "uri",
         "_meta",
         "progressToken",
+        ENVELOPE_KEY,
+        "io.modelcontextprotocol/clientCapabilities",
+        "io.modelcontextprotocol/clientInfo",
     }
 )
 """Names that look like no other; most messages have only these."""
@@ -61,7 +64,13 @@ class Request(msgspec.Struct, frozen=True):
     method: str
     members: Members
     progress_token: Id | None = None
-    is_enveloped: bool = False
+    envelope: tuple[Members, Members] | None = None
+    """`params` and `_meta` of a request that carries the modern envelope."""
+
+    @property
+    def is_enveloped(self) -> bool:
+        """Whether it carries the modern envelope."""
+        return self.envelope is not None
 
     def encode(self, *, id: int) -> bytes:
         """This request on one line, under another id, every other member untouched."""
@@ -272,7 +281,7 @@ def _child_message(data: bytes) -> Message | BadLine:
     members = parse_members(data)
     if not _is_version_2(members):
         return _bad("not_jsonrpc", data)
-    return _classify(members, None, False) or _bad("not_jsonrpc", data)
+    return _classify(members, None, None) or _bad("not_jsonrpc", data)
 
 
 def _is_version_2(members: Members) -> bool:
@@ -280,7 +289,7 @@ def _is_version_2(members: Members) -> bool:
     return raw is not None and (bytes(raw) == _VERSION or decode_id(raw) == "2.0")
 
 
-def _classify(members: Members, token: Id | None, is_enveloped: bool) -> Message | None:
+def _classify(members: Members, token: Id | None, envelope: tuple[Members, Members] | None) -> Message | None:
     """Which of the three it is; None if it is none of them or its id is illegal."""
     raw_id = members.get("id")
     raw_method = members.get("method")
@@ -289,12 +298,12 @@ def _classify(members: Members, token: Id | None, is_enveloped: bool) -> Message
         if not isinstance(method, str):
             return None
         if raw_id is None:
-            return Notification(method, members, _subject(method, members), is_enveloped)
+            return Notification(method, members, _subject(method, members), envelope is not None)
         request_id = decode_id(raw_id)
         if request_id is None:
             return None
         # A copy: the id outlives the message, whose bytes it would otherwise keep.
-        return Request(request_id, raw_id.copy(), method, members, token, is_enveloped)
+        return Request(request_id, raw_id.copy(), method, members, token, envelope)
     if raw_id is None or ("result" in members) == ("error" in members):
         return None
     response_id = decode_id(raw_id)
@@ -303,27 +312,27 @@ def _classify(members: Members, token: Id | None, is_enveloped: bool) -> Message
     return Response(response_id, members)
 
 
-def _client_params(members: Members) -> tuple[Id | None, bool]:
-    """The progress token that a client's message asks for, and whether it carries the modern envelope."""
+def _client_params(members: Members) -> tuple[Id | None, tuple[Members, Members] | None]:
+    """The progress token that a client's message asks for; `params` and `_meta` if it carries the modern envelope."""
     raw = members.get("params")
     if raw is None:
-        return None, False
+        return None, None
     data = bytes(raw)
     if not data.startswith(b"{"):
         if data.startswith(b"[") or data == b"null":
-            return None, False
+            return None, None
         raise NotJsonRpc("Invalid Request: params must be an object")
     params = parse_members(data)
     refuse_lookalikes(params, _ACTED_ON_IN_PARAMS)
     refuse_duplicates(data, params)
     raw_meta = params.get("_meta")
     if raw_meta is None or not bytes(raw_meta).startswith(b"{"):
-        return None, False
+        return None, None
     meta = parse_members(bytes(raw_meta))
     refuse_lookalikes(meta, _ACTED_ON_IN_META)
     refuse_duplicates(bytes(raw_meta), meta)
     token = meta.get("progressToken")
-    return (decode_id(token) if token is not None else None), ENVELOPE_KEY in meta
+    return (decode_id(token) if token is not None else None), ((params, meta) if ENVELOPE_KEY in meta else None)
 
 
 def _subject(method: str, members: Members) -> Id | None:

@@ -51,5 +51,5 @@ def lower_version(initialize: Request, newest: str | None) -> Request:
         initialize.method,
         members,
         initialize.progress_token,
-        initialize.is_enveloped,
+        initialize.envelope,
     )

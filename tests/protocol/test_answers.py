@@ -154,3 +154,13 @@ def test_a_number_beyond_the_precision_of_a_double_is_not_its_neighbour() -> Non
     one, two = (read(modern(1, "tools/call", {"name": "t", "arguments": {"a": 2**53 + n}})) for n in (0, 1))
 
     assert digest_of(one) != digest_of(two)
+
+
+def test_large_arguments_are_compared_as_they_are_written_and_a_digest_that_is_kept_is_believed() -> None:
+    large = {"name": "t", "arguments": {"b": 1, "a": "x" * 100_000}}
+    other_order = {"name": "t", "arguments": {"a": "x" * 100_000, "b": 1}}
+    one, two = a_request(1, "tools/call", large), a_request(1, "tools/call", other_order)
+
+    assert digest_of(one) == digest_of(a_request(2, "tools/call", large))
+    assert digest_of(one) != digest_of(two)
+    assert digest_of(two.slim(digest_of(one))) == digest_of(one)

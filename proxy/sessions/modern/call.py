@@ -6,7 +6,8 @@ from typing import NamedTuple
 from msgspec import Raw
 
 from proxy.errors import ProxyError
-from proxy.protocol.envelope import ModernRequest
+from proxy.protocol.answers import digest_of
+from proxy.protocol.envelope import RETRIED_METHODS, ModernRequest
 from proxy.protocol.messages import Response
 from proxy.sessions.modern.child import SharedChild
 from proxy.sessions.modern.continuations import Continuation
@@ -14,6 +15,9 @@ from proxy.sessions.modern.listens import Listen
 from proxy.sessions.modern.mux import MuxCall
 from proxy.sessions.modern.opening import code_of
 from proxy.sessions.stream import Failure, Stream
+
+KEPT_BYTES = 64 * 1024
+"""Of a larger request only what its answer needs is kept: many may be open at once."""
 
 
 class Principal(NamedTuple):
@@ -67,9 +71,13 @@ class ModernCall:
         """Send it to the child. The place that was taken there is given back when it has ended."""
         self._child = child
         self._has_place = True
-        call = child.mux.begin(self.request, self, changed)
+        request = self.request
+        if request.request.size_bytes > KEPT_BYTES:
+            self.request = request.slim(digest_of(request) if request.method in RETRIED_METHODS else b"")
+        call = child.mux.begin(request, self, changed)
         if not self._is_over:  # a translator may answer at once
             self._mux_call = call
+            call.request = self.request
 
     def listen(self, child: SharedChild) -> None:
         """Open a subscription. Raises as `Listens.open`."""
