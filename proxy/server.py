@@ -238,6 +238,11 @@ class _Daemon:
             logger.warning("no pidfds, as in some sandboxes: deaths of children are found by polling")
         if not all(is_loopback_name(host) for host, _ in addresses):
             logger.warning("listening without authentication: whoever reaches this address can use the server")
+        if any(server.gives_each_request_a_process for server in directory.servers.values()):
+            logger.info(
+                "clients of 2026-07-28 get a process for each request; with --modern-isolation shared they share one, "
+                "which is warm and keeps its state"
+            )
         for root in roots:
             if directory.default is not None:
                 logger.info("serving %s%s", root, settings.path, extra={"server": directory.default})

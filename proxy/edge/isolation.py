@@ -10,8 +10,8 @@ from proxy.sessions.modern.call import Principal
 
 ModernIsolation = Literal["auto", "shared", "request"]
 
-EVERYBODY = Principal("", "everybody")
-STRANGER = Principal("", None)
+EVERYBODY = Principal("everybody", "everybody")
+STRANGER = Principal("stranger", None)
 
 
 class Isolation:

@@ -58,6 +58,8 @@ class Served:
 
     def __init__(self, name: str, settings: Settings, shared: Shared) -> None:
         self.name = name
+        self.gives_each_request_a_process = not Isolation(settings.modern_isolation, is_local=shared.is_local).shares
+        """Whether clients of 2026-07-28 share nothing."""
         self.retired = anyio.Event()
         """Set when it is served no more and nothing of it is left."""
         self.settings = settings
