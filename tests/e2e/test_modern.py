@@ -139,4 +139,11 @@ async def test_nothing_is_left_of_all_this(daemon: Daemon) -> None:
     async with modern_client(daemon.url) as client:
         report = json.loads((await client.http.get(daemon.base_url + "/health")).content)
 
-    assert report["modern"] == {"children": 1, "calls_in_flight": 0, "listens": 0, "continuations": 0, "tasks": 0}
+    assert report["modern"] == {
+        "children": 1,
+        "calls_in_flight": 0,
+        "listens": 0,
+        "continuations": 0,
+        "leases": 0,
+        "tasks": 0,
+    }

@@ -116,6 +116,7 @@ class ModernServing:
             "calls_in_flight": self.calls_in_flight,
             "listens": sum(child.mux.listen_count for child in children),
             "continuations": len(self.continuations) if hasattr(self, "continuations") else 0,
+            "leases": sum(not child.is_free for child in children),
             "tasks": len(self.tasks) if hasattr(self, "tasks") else 0,
         }
 
