@@ -1,6 +1,14 @@
-"""Which daemons are soaked? Each has its own share of the clients; every scenario must hold in front of each."""
+"""Which daemons are soaked? Each has its own share of the clients."""
 
+import sys
 from dataclasses import dataclass
+from pathlib import Path
+
+from tests.soak.scenarios import ALONE, SESSIONS, SHARED, Scenario
+
+PROGRAMS = Path(__file__).parents[1] / "programs"
+CHILD = (sys.executable, "-I", "-S", str(PROGRAMS / "child.py"))
+MODERN_CHILD = (sys.executable, "-I", "-S", str(PROGRAMS / "modern.py"))
 
 CHILD_GRACES = ("--stdin-grace", "0.3s", "--term-grace", "0.3s")
 LIMITS = (
@@ -15,6 +23,8 @@ TIMES = (
 )
 """Short: what takes half an hour in a real life happens some hundred times."""
 
+MODERN_TIMES = ("--modern-commit-after", "0.2s", "--continuation-timeout", "5s", "--lease-wait", "0.5s")
+
 
 @dataclass(frozen=True)
 class Mode:
@@ -23,15 +33,21 @@ class Mode:
     Attributes:
         name: In the report.
         flags: Beside those that all have.
+        child: What it serves.
+        scenarios: What its clients play.
     """
 
     name: str
     flags: tuple[str, ...] = ()
+    child: tuple[str, ...] = CHILD
+    scenarios: tuple[Scenario, ...] = SESSIONS
 
 
 MODES: tuple[Mode, ...] = (
     Mode("session"),
     Mode("session, streams cut short", ("--close-stream-after", "0.4s", "--reconnect-delay", "0.1s")),
+    Mode("2026-07-28, one child", ("--modern-isolation", "shared", *MODERN_TIMES), MODERN_CHILD, SHARED),
+    Mode("2026-07-28, a child a request", ("--modern-isolation", "request", *MODERN_TIMES), MODERN_CHILD, ALONE),
 )
 
 

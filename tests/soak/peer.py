@@ -31,6 +31,7 @@ OUTCOMES: dict[tuple[int, int], str] = {
     (200, -32800): CANCELLED,
     (200, -32603): FAILED,  # on a stream, whose status is sent already
     (400, -32600): REFUSED,
+    (400, -32602): REFUSED,
     (404, -32001): NO_SESSION,
     (500, -32603): FAILED,
     (502, -32603): NOT_STARTED,
@@ -124,7 +125,7 @@ class Peer:
         answer = self._one(response, response.content, request["id"], legal)
         if answer.outcome != RESULT:
             return False
-        self._ledger.took("initialize", time.perf_counter() - began)
+        self.took("initialize", time.perf_counter() - began)
         self.client.session_id = response.headers["mcp-session-id"]
         self.client.version = answer.result["protocolVersion"]
         if initialized:
@@ -175,7 +176,7 @@ class Peer:
         async with self.client.stream(request) as events:
             answer = await self.read(events, request["id"], legal=legal)
         if answer.outcome == RESULT and request["params"].get("name") == "echo":
-            self._ledger.took("echo", time.perf_counter() - began)
+            self.took("echo", time.perf_counter() - began)
         return answer
 
     async def read(
@@ -244,6 +245,10 @@ class Peer:
                 raise Wrong(f"the child of {self.tag} has read {line[:200]}")
 
     # ---- inside
+
+    def took(self, kind: str, seconds: float) -> None:
+        """Write down how long an answer took."""
+        self._ledger.took(kind, seconds)
 
     def note(self, outcome: str) -> None:
         """Count what came."""

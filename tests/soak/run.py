@@ -1,15 +1,15 @@
 """How does a soak run, and when was it a good one?"""
 
+import json
 import re
 import socket
-import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from random import Random
 from secrets import token_hex
+from typing import Any
 
 import anyio
 import httpx
@@ -18,12 +18,12 @@ import psutil
 from tests.soak.gauges import SETTLED_SECONDS, Gauges
 from tests.soak.ledger import Ledger
 from tests.soak.modes import MODES, Mode, flags_of
-from tests.soak.scenarios import SCENARIOS, Scenario
+from tests.soak.scenarios import Scenario
 from tests.soak.stage import Site, Stage
 from tests.support.children import is_alive
 from tests.support.daemon import Daemon, running_daemon
+from tests.support.mcp import speak
 
-CHILD = (sys.executable, "-I", "-S", str(Path(__file__).parents[1] / "programs" / "child.py"))
 MARK = "SOAK_RUN"
 """In the environment of every child, so that what is left of them can be found wherever it went."""
 PLAY_SECONDS = 60.0
@@ -48,7 +48,7 @@ class Plan:
     clients: int = 12
     seed: int = 0
     max_growth_bytes: int = 8_000_000
-    warm_up_share: float = 0.3
+    warm_up_share: float = 0.5
 
 
 @dataclass
@@ -75,7 +75,7 @@ async def soak(plan: Plan, *, tell: Callable[[str], None], modes: tuple[Mode, ..
     runs: list[_Run] = []
     with ExitStack() as daemons:
         for mode in modes:
-            command = (*flags_of(mode), "--env", f"{MARK}={mark}", "--", *CHILD)
+            command = (*flags_of(mode), "--env", f"{MARK}={mark}", "--", *mode.child)
             runs.append(_Run(mode, plan, daemons.enter_context(running_daemon(*command)), tell))
         async with anyio.create_task_group() as tasks:
             for run in runs:
@@ -107,7 +107,6 @@ class _Run:
         self._plan = plan
         self._daemon = daemon
         self._tell = tell
-        self._health_url = daemon.base_url + "/health"
         self._ledger = Ledger()
         self._gauges = Gauges(psutil.Process(daemon.pid))
         self.report = Report(mode, plan, self._ledger, self._gauges)
@@ -135,7 +134,7 @@ class _Run:
             watch.cancel()
 
     async def _play(self, site: Site, rng: Random, until: float) -> None:
-        scenarios = [each for each in SCENARIOS if self._plan.seconds >= each.from_seconds]
+        scenarios = [each for each in self.report.mode.scenarios if self._plan.seconds >= each.from_seconds]
         weights = [each.weight for each in scenarios]
         while time.monotonic() < until and self._daemon.returncode is None:
             (scenario,) = rng.choices(scenarios, weights)
@@ -164,26 +163,28 @@ class _Run:
                         health = await self._health()
                     self._ledger.took("/health", time.perf_counter() - began)
                     self._gauges.sample(health["sessions"], health["children"])
-                except (httpx.HTTPError, TimeoutError, psutil.Error) as exc:
+                except (OSError, ValueError, TimeoutError, psutil.Error) as exc:
                     self._ledger.wrong("/health", exc)
                 await anyio.sleep(1)
 
-    async def _health(self) -> dict[str, int]:
-        async with httpx.AsyncClient(verify=False, trust_env=False, timeout=10) as http:
-            shown: dict[str, int] = (await http.get(self._health_url)).json()
-            return shown
+    async def _health(self) -> dict[str, Any]:
+        answer = await speak(self._daemon.base_url, b"GET /health HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n")
+        shown: dict[str, Any] = json.loads(answer.partition(b"\r\n\r\n")[2])
+        return shown
 
     async def settle(self, pids: set[int]) -> None:
         """Nobody comes any more: wait until nothing is left, then look what the daemon uses."""
         left: dict[str, int] = {}
         try:
             with anyio.fail_after(SETTLE_SECONDS):
-                while any(left.get(name, 1) for name in ("sessions", "children", "calls_in_flight")):
-                    left = await self._health()
+                while not left or any(left.values()):
+                    health = await self._health()
+                    self.report.counts = health["counts"]
+                    left = {name: health[name] for name in ("sessions", "children", "calls_in_flight")}
+                    left |= health["modern"]
                     await anyio.sleep(0.1)
         except TimeoutError:
             self._ledger.wrong("the end", f"something is left: {left}")
-        self.report.counts = left.get("counts", {})  # type: ignore[assignment]
         alive = [pid for pid in pids if is_alive(pid)]
         if alive:
             self._ledger.wrong("the end", f"{len(alive)} processes of the children are alive")

@@ -7,7 +7,7 @@ daemon is a line in `tests/soak/modes.py`.
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from tests.soak.scenarios import faulty, honest, hostile, leaving, resuming, slow
+from tests.soak.scenarios import faulty, honest, hostile, leaving, modern, resuming, slow
 from tests.soak.stage import Stage
 
 
@@ -31,7 +31,7 @@ class Scenario:
         return self.play.__name__.replace("_", " ")
 
 
-SCENARIOS: tuple[Scenario, ...] = (
+SESSIONS: tuple[Scenario, ...] = (
     Scenario(honest.calls, 6),
     Scenario(honest.parallel_calls, 2),
     Scenario(honest.progress, 2),
@@ -73,3 +73,23 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario(faulty.stopped_and_continued),
     Scenario(faulty.stubborn_descendants, 0.5),
 )
+"""Clients of the handshake revisions, with the child that does everything wrong if told to."""
+
+MODERN: tuple[Scenario, ...] = (
+    Scenario(modern.modern_calls, 4),
+    Scenario(modern.modern_calls_at_once, 2),
+    Scenario(modern.modern_progress),
+    Scenario(modern.modern_questions, 2),
+    Scenario(modern.modern_leaving, 2),
+    Scenario(modern.modern_cuts, 2),
+    Scenario(modern.modern_time_out, 0.3, from_seconds=30),
+    Scenario(modern.modern_refusals),
+    Scenario(hostile.bad_bytes),
+)
+"""Clients of 2026-07-28."""
+
+SHARED: tuple[Scenario, ...] = (*MODERN, Scenario(modern.modern_listen, 2))
+"""Those that share a child: it can be listened to."""
+
+ALONE: tuple[Scenario, ...] = (*MODERN, Scenario(modern.modern_exit))
+"""Those with a child for each request: it may die."""

@@ -156,7 +156,7 @@ async def deletion_in_mid_call(stage: Stage) -> None:
         return
 
     async def held() -> None:
-        await peer.ask("hold", legal=(FAILED,), tag=peer.tag, key=peer.tag)
+        await peer.ask("hold", legal=(FAILED, NO_SESSION), tag=peer.tag, key=peer.tag)
 
     async with anyio.create_task_group() as tasks:
         count = stage.rng.randint(1, 5)
