@@ -9,8 +9,8 @@ from typing import Any
 from weakref import WeakSet
 
 import anyio
-import httpx
 
+from tests.faults.raw import raw_connection
 from tests.support.children import is_alive
 from tests.support.daemon import Daemon
 from tests.support.mcp import Client, Message, children_of, open_session, until
@@ -83,15 +83,15 @@ async def faulty_session(daemon: Daemon, *, holds_a_call: bool = True) -> AsyncI
 
 
 async def holdings(daemon: Daemon) -> dict[str, Any]:
-    """What the daemon has that it might lose track of."""
-    async with httpx.AsyncClient(trust_env=False, timeout=20) as http:
-        response = await http.get(daemon.base_url + "/health", headers={"connection": "close"})
-    shown: Message = response.json()
-    return {
-        **{name: shown[name] for name in ("sessions", "children", "calls_in_flight", "tasks")},
-        "descriptors": descriptors(daemon.pid),
-        "processes": children_of(daemon.pid),
-    }
+    """What the daemon has that it might lose track of. Asked on a connection that it has closed when this returns."""
+    async with raw_connection(daemon) as raw:
+        await raw.send(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        shown: Message = json.loads((await raw.read_to_end()).partition(b"\r\n\r\n")[2])
+        return {
+            **{name: shown[name] for name in ("sessions", "children", "calls_in_flight", "tasks")},
+            "descriptors": descriptors(daemon.pid),
+            "processes": children_of(daemon.pid),
+        }
 
 
 def descriptors(pid: int) -> int:
