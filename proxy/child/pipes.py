@@ -114,12 +114,19 @@ class PipeReader:
 
 
 class PipeWriter:
-    """Writes whole lines in order; what the pipe does not take waits here. Owns the descriptor."""
+    """Writes whole lines in order; what the pipe does not take waits here. Owns the descriptor.
+
+    Args:
+        fd: The end to write to.
+        on_broken: Called once when nobody has the other end open any more, written to or not: what has been written
+            may never have been read.
+    """
 
     def __init__(self, fd: int, *, on_broken: Callable[[], None]) -> None:
+        self._loop = asyncio.get_running_loop()
         with undone(partial(os.close, fd)):
             os.set_blocking(fd, False)
-        self._loop = asyncio.get_running_loop()
+            self._loop.add_reader(fd, self._break)  # nothing can be read here; only the error is ever reported
         self._fd = fd
         self._on_broken = on_broken
         self._pending: deque[memoryview] = deque()
@@ -180,6 +187,7 @@ class PipeWriter:
     def close(self) -> None:
         """Close the pipe; what it has not taken is lost."""
         if self._fd >= 0:
+            self._loop.remove_reader(self._fd)
             if self._pending_bytes:
                 self._loop.remove_writer(self._fd)
             os.close(self._fd)

@@ -80,6 +80,20 @@ async def test_a_reader_that_is_gone_breaks_the_pipe_once() -> None:
     assert not writer.is_open
 
 
+async def test_a_reader_that_closes_is_noticed_without_a_write() -> None:
+    """What it was sent before, it may never have read."""
+    read_fd, write_fd = os.pipe()
+    broken = anyio.Event()
+    writer = PipeWriter(write_fd, on_broken=broken.set)
+    writer.write(b"one\n")
+
+    os.close(read_fd)
+    with anyio.fail_after(5):
+        await broken.wait()
+
+    assert not writer.is_open
+
+
 async def test_a_wait_for_an_empty_pipe_ends_when_it_is_closed_or_cancelled() -> None:
     read_fd, write_fd = os.pipe()
     writer = PipeWriter(write_fd, on_broken=lambda: None)

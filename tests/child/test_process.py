@@ -236,12 +236,12 @@ async def test_where_pidfds_are_refused_a_death_is_noticed_all_the_same(
     assert not has_pidfds()
 
 
-@pytest.mark.parametrize(("nth", "starts"), [(1, False), (2, False), (3, True)])
+@pytest.mark.parametrize(("nth", "starts"), [(1, False), (2, False), (3, False), (4, True)])
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "no space"), RuntimeError("a bug")])
 async def test_a_child_that_can_not_be_watched_is_not_left_behind(
     nth: int, starts: bool, error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """stderr, stdout, pidfd: the kernel may refuse to watch any of them; only the last has a substitute."""
+    """stderr, stdin, stdout, pidfd: the kernel may refuse to watch any of them; only the last has a substitute."""
     await anyio.to_thread.run_sync(open_fds)  # what the event loop opens once, it has opened now
     loop = asyncio.get_running_loop()
     add_reader, calls = loop.add_reader, itertools.count(1)
