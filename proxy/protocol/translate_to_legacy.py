@@ -179,7 +179,7 @@ def initialize_error(error: Raw, initialize: Request) -> Raw:
     """
     members = as_object(error) or {}
     if not is_revision_refused(error):
-        return legacy_error("server/discover", error)
+        return legacy_error(error)
     data = as_object(members.get("data")) or {}
     params = as_object(initialize.members.get("params")) or {}
     told: dict[str, Any] = {"supported": data.get("supported", []), "requested": params.get("protocolVersion")}
@@ -210,18 +210,14 @@ def with_meta(members: Members, meta: Members, *, without: str) -> Members:
     return {name: raw for name, raw in members.items() if name != "_meta"}
 
 
-def legacy_error(method: str, error: Raw) -> Raw:
+def legacy_error(error: Raw) -> Raw:
     """An error in the numbers of the handshake era.
 
-    A resource that does not exist has a code of its own there. An envelope or a revision that is refused is a fault of
-    the bridge, which has written them: the client did nothing wrong.
+    An envelope or a revision that is refused is a fault of the bridge, which has written them: the client did nothing
+    wrong. A resource that does not exist keeps -32602: the SDK servers say the same in both eras.
     """
     members = as_object(error) or {}
-    code = _code_of(members)
-    if code in (-32020, -32022):
-        return Raw(encode({**members, "code": -32603}))
-    is_about_a_resource = method == "resources/read" and "uri" in (as_object(members.get("data")) or {})
-    return Raw(encode({**members, "code": -32002})) if code == -32602 and is_about_a_resource else error
+    return Raw(encode({**members, "code": -32603})) if _code_of(members) in (-32020, -32022) else error
 
 
 def is_revision_refused(error: Raw) -> bool:

@@ -432,28 +432,25 @@ def test_the_kind_of_a_result(result: Any, kind: str | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "error", "told"),
+    ("error", "told"),
     [
-        ("resources/read", {"code": -32602, "message": "m", "data": {"uri": "a"}}, -32002),
-        ("resources/read", {"code": -32602, "message": "m", "data": {}}, -32602),
-        ("resources/read", {"code": -32602, "message": "m"}, -32602),
-        ("prompts/get", {"code": -32602, "message": "m", "data": {"uri": "a"}}, -32602),
-        ("tools/call", {"code": -32020, "message": "m"}, -32603),
-        ("tools/call", {"code": -32022, "message": "m", "data": {"supported": []}}, -32603),
-        ("tools/call", {"code": -32021, "message": "m", "data": {"requiredCapabilities": {}}}, -32021),
-        ("tools/call", {"code": -32603, "message": "m"}, -32603),
-        ("tools/call", {"code": 0, "message": "m"}, 0),
-        ("tools/call", {"code": 12345678901234567890, "message": "m"}, 12345678901234567890),
+        ({"code": -32602, "message": "m", "data": {"uri": "a"}}, -32602),
+        ({"code": -32020, "message": "m"}, -32603),
+        ({"code": -32022, "message": "m", "data": {"supported": []}}, -32603),
+        ({"code": -32021, "message": "m", "data": {"requiredCapabilities": {}}}, -32021),
+        ({"code": -32603, "message": "m"}, -32603),
+        ({"code": 0, "message": "m"}, 0),
+        ({"code": 12345678901234567890, "message": "m"}, 12345678901234567890),
     ],
 )
-def test_an_error_has_the_number_of_its_era_and_the_rest_as_it_was(method: str, error: Any, told: int) -> None:
-    """Spec: 2025-11-25 server/resources, Error Handling; 2026-07-28 basic, Error codes."""
-    assert value_of(legacy_error(method, raw(error))) == {**error, "code": told}
+def test_an_error_has_the_number_of_its_era_and_the_rest_as_it_was(error: Any, told: int) -> None:
+    """Spec: 2026-07-28 basic, Error codes."""
+    assert value_of(legacy_error(raw(error))) == {**error, "code": told}
 
 
 @pytest.mark.parametrize("error", ["no", None, {}, {"code": "x"}])
 def test_an_error_of_another_shape_is_passed_on(error: Any) -> None:
-    assert legacy_error("x", raw(error)) == raw(error)
+    assert legacy_error(raw(error)) == raw(error)
 
 
 def test_a_failed_tool_says_why() -> None:

@@ -194,7 +194,7 @@ class Crossings:
         error, result = response.members.get("error"), as_object(response.members.get("result"))
         kind = result_kind(result) if result is not None else None
         if error is not None:
-            self._finish(crossing, {**response.members, "error": legacy_error(crossing.method, error)})
+            self._finish(crossing, {**response.members, "error": legacy_error(error)})
         elif result is not None and kind == "complete":
             self._finish(crossing, {**response.members, "result": Raw(encode(self._plain(crossing, result)))})
         elif result is not None and kind == "input_required" and crossing.method in RETRIED_METHODS:

@@ -205,16 +205,6 @@ def test_a_tool_with_another_output_than_an_object_is_listed_and_answers_with_on
     assert called["result"]["structuredContent"] == {"result": {"a": 1}}
 
 
-def test_a_missing_resource_has_the_code_of_the_handshake_era() -> None:
-    between = Between().opened()
-    between.ask("resources/read", {"uri": "a"})
-
-    error = {"code": -32602, "message": "no", "data": {"uri": "a"}}
-    between.child({"jsonrpc": "2.0", "id": between.asked_child()["id"], "error": error})
-
-    assert between.said[0]["error"] == {**error, "code": -32002}
-
-
 def test_methods_that_nobody_knows_cross_too() -> None:
     between = Between().opened()
 
