@@ -68,6 +68,13 @@ PAIRINGS = {
         plain_version=LEGACY,
     ),
     "sdk": Pairing(Server(eras.SDK, SDK_SERVER), each(*ALL_CLIENTS), plain_version=MODERN, log_level="info"),
+    "sdk, its 2026-07-28 side": Pairing(
+        Server(eras.ACROSS, SDK_SERVER),
+        each(*eras.LEGACY_CLIENTS),
+        plain_version=LEGACY,
+        flags=("--child-era", "modern"),
+        log_level="info",
+    ),
     "sdk, its handshake side": Pairing(
         Server(eras.CLASSIC, SDK_SERVER),
         {"python auto": "python", "typescript 2 auto": "typescript 2"},

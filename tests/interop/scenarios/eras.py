@@ -200,6 +200,13 @@ SDK = Scenario(
     },
 )
 
+ACROSS = replace(
+    SDK,
+    steps=[step for step in sdk_steps() if step.only == ALL_CLIENTS],
+    unreachable_tools={client: frozenset({"classic", "count_forever"}) for client in LEGACY_CLIENTS},
+)
+"""What the server's 2026-07-28 side can serve clients of the handshake era."""
+
 CLASSIC = replace(
     SDK,
     steps=[replace(step, only=ALL_CLIENTS) for step in sdk_steps()],
