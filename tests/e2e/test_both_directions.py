@@ -662,7 +662,7 @@ async def test_a_server_request_nobody_saw_goes_to_the_next_stream(daemon: Daemo
 
 async def test_a_slow_reader_loses_its_stream_and_nobody_elses() -> None:
     """Design part 4, slow readers: while another call waits for the child, one that is not read is ended."""
-    with serving("--stream-backlog", "1MiB") as daemon:
+    with serving("--stream-backlog", "1MiB", "--commit-after", "60s") as daemon:
         async with open_session(daemon.url) as client, anyio.create_task_group() as tasks:
             (held,) = await client.hold(tasks, call(1, "hold"))
             body = encode(call("slow", "progress", token="t", count=200_000))  # 18 MB: more than the sockets take
