@@ -6,9 +6,10 @@ each call. Children are started when somebody needs them, one start at a time fo
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Any
 
 import anyio
 import msgspec
@@ -31,9 +32,8 @@ from proxy.protocol.envelope import RETRIED_METHODS, ModernRequest
 from proxy.sessions.backoff import GOOD_LIFE_SECONDS, Backoff
 from proxy.sessions.era import ServerEra
 from proxy.sessions.modern.child import SharedChild
-from proxy.sessions.modern.handshake import shake_hands
 from proxy.sessions.modern.limits import ModernLimits
-from proxy.sessions.modern.opening import Discovery, Finding
+from proxy.sessions.modern.opener import Opener
 from proxy.sessions.places import Places
 from proxy.sessions.starts import Starts
 
@@ -89,7 +89,15 @@ class Pool:
         self._changed = anyio.Event()
         self._wakes = anyio.Event()
         self._is_ending = False
-        self._is_silent = False  # a process has not answered the first question yet, and another has shaken hands
+        self._opener = Opener(
+            spawn=self._spawn,
+            start_soon=self._start_soon,
+            limits=limits,
+            counts=counts,
+            era=era,
+            on_late=self._ready,
+            is_ending=lambda: self._is_ending,
+        )
         self.cut = 0
         """What an end could not end in peace."""
         self.checks: list[Callable[[float], None]] = []
@@ -224,7 +232,7 @@ class Pool:
         await self._back_off()
         started: list[SharedChild] = []
         try:
-            child = await self._open(group, capabilities, request, started)
+            child = await self._opener.open(group, capabilities, request, started)
         except BaseException as exc:
             for each in started:
                 each.end("not ready", ChildStartFailed())
@@ -237,134 +245,9 @@ class Pool:
         self._ready(child)
         return child
 
-    async def _open(
-        self, group: str | None, capabilities: bytes, request: ModernRequest, started: list[SharedChild]
-    ) -> SharedChild:
-        era, limits = self._era, self._limits
-        if era.speaks_modern is False or (era.speaks_modern is None and self._is_silent):
-            return await self._shake(await self._spawn(group, started), capabilities, request, started)
-        is_known = era.speaks_modern is True
-        child = await self._spawn(group, started)
-        discovery = Discovery(child)
-        finding = await discovery.finding(
-            seconds=limits.start_timeout_seconds if is_known else limits.probe_timeout_seconds
-        )
-        if finding is Finding.MODERN:
-            era.learned_modern(True, finding.value)
-            return child
-        if finding is Finding.NO_COMMON_REVISION:
-            raise ChildStartFailed("The server speaks no revision that is spoken here")
-        if finding is Finding.NOT_MODERN:
-            return await self._shake(child, capabilities, request, started, learned=finding.value)
-        if is_known and era.configured == "modern":
-            raise ChildStartTimedOut if finding is Finding.SILENT else ChildStartFailed
-        if finding is Finding.GONE:
-            if is_known:  # it crashes, which says nothing about its era
-                raise ChildStartFailed
-            return await self._shake(
-                await self._spawn(group, started), capabilities, request, started, learned=finding.value
-            )
-        return await self._race(child, discovery, capabilities, request, started)
-
-    async def _race(
-        self,
-        silent: SharedChild,
-        discovery: Discovery,
-        capabilities: bytes,
-        request: ModernRequest,
-        started: list[SharedChild],
-    ) -> SharedChild:
-        """One process is silent: a second gets `initialize` beside it, and whichever proves itself decides.
-
-        Silence alone is remembered only when it has lasted as long as any start may take: a package that is still
-        being downloaded is silent, too. An answer that comes late still counts.
-        """
+    def _start_soon(self, go_on: Callable[[], Coroutine[Any, Any, None]]) -> None:
         assert self._tasks is not None  # a start is going on
-        winner: list[SharedChild] = []
-        faults: list[ProxyError] = []
-
-        async def wait_for_silent() -> None:
-            finding = await discovery.finding(seconds=self._limits.start_timeout_seconds)
-            if finding is Finding.MODERN:
-                self._era.learned_modern(True, "answered server/discover late")
-                winner.append(silent)
-                tasks.cancel_scope.cancel()
-
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(wait_for_silent)
-            try:
-                second = await self._spawn(silent.group, started)
-                if await self._shakes_hands(second, capabilities, request):
-                    winner.append(second)  # else the silent one is modern, and will answer
-            except ProxyError as exc:
-                faults.append(exc)
-            if winner:
-                tasks.cancel_scope.cancel()
-        if not winner:
-            raise faults[0] if faults else ChildStartTimedOut()
-        for each in [each for each in started if each is not winner[0]]:
-            if each is silent and not silent.has_ended:
-                self._tasks.start_soon(self._listen_for_late_answer, silent, discovery)
-            else:
-                each.end("another has proved itself first", SessionEnded())
-        return winner[0]
-
-    async def _listen_for_late_answer(self, silent: SharedChild, discovery: Discovery) -> None:
-        self._is_silent = True
-        try:
-            finding = await discovery.finding(seconds=self._limits.start_timeout_seconds)
-        finally:
-            self._is_silent = False
-        if finding is Finding.MODERN:
-            self._era.learned_modern(True, "answered server/discover late")
-            if silent.group is not None:
-                self._ready(silent)
-                return
-        elif not self._is_ending:
-            self._era.learned_modern(False, f"{finding.value}, a second process answered initialize")
-        silent.end("another serves in its place", SessionEnded())
-
-    async def _shake(
-        self,
-        child: SharedChild,
-        capabilities: bytes,
-        request: ModernRequest,
-        started: list[SharedChild],
-        *,
-        learned: str | None = None,
-    ) -> SharedChild:
-        """Shake hands with a process, or, if it turns out to be modern, ask a fresh one the other question."""
-        if await self._shakes_hands(child, capabilities, request, learned=learned):
-            return child
-        child = await self._spawn(child.group, started)
-        if await Discovery(child).finding(seconds=self._limits.start_timeout_seconds) is Finding.MODERN:
-            return child
-        raise ChildStartFailed
-
-    async def _shakes_hands(
-        self, child: SharedChild, capabilities: bytes, request: ModernRequest, *, learned: str | None = None
-    ) -> bool:
-        """Shake hands with a process; it is told what the clients of its group can do.
-
-        Returns whether it did; False if its server speaks 2026-07-28 alone. Such a process can't be asked anything else
-        and is ended.
-        """
-        era = self._era
-        if era.speaks_legacy is False and era.configured == "modern":
-            raise ChildStartFailed
-        refused_as_modern = await shake_hands(child, capabilities, request, limits=self._limits, counts=self._counts)
-        if not refused_as_modern:
-            child.capabilities = capabilities
-            if learned is not None:
-                era.learned_modern(False, learned)
-            era.learned_legacy(True, "answered initialize")
-            return True
-        if era.configured == "legacy":
-            raise ChildStartFailed("The server speaks no revision with a handshake")
-        era.learned_legacy(False, "refused initialize")
-        era.learned_modern(True, "refused initialize as a revision that it does not speak")
-        child.end("speaks no handshake", ChildStartFailed())
-        return False
+        self._tasks.start_soon(go_on)
 
     async def _back_off(self) -> None:
         wait = self._backoff.wait_seconds

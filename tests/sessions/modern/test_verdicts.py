@@ -200,5 +200,5 @@ async def test_nobody_who_asks_starts_nothing(tmp_path: Path) -> None:
         report = served.serving.report()
 
         assert served.started == []
-        assert report == {"children": 0, "calls_in_flight": 0, "listens": 0, "continuations": 0, "tasks": 0}
+        assert report == dict.fromkeys(report, 0)
         assert served.pool.primary("everybody") is None
