@@ -84,10 +84,17 @@ def parse_array(data: bytes) -> list[bytes]:
 
 
 def as_object(raw: Raw | None) -> Members | None:
-    """The members of a value that is an object; None if it is none, or too deep to be looked into."""
+    """The members of a value that is an object; None if it is none, or too deep to be looked into.
+
+    The text that it is a part of has been parsed, so it is known to be UTF-8.
+    """
     data = bytes(raw) if raw is not None else b""
     if not data.startswith(b"{"):
         return None
+    try:
+        return _decode_members(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        pass
     try:
         return parse_members(data)
     except (NotJson, NotJsonRpc, TooDeep):

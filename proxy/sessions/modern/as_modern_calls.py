@@ -159,10 +159,8 @@ class Calls:
     def answered(self, call: Call, response: Members) -> None:
         """Pass the child's answer on, in the words of 2026-07-28."""
         upper_id = call.upper_id
+        assert upper_id is not None  # one that nobody waits for is not kept, unless it has the turn
         self.remove(call)
-        if upper_id is None:
-            self._counts.add("dropped.answer_to_no_call")
-            return
         self._port.answer(upper_id, self.translated(call, response))
 
     def addresses_in(self, call: Call, response: Members) -> list[Raw]:
