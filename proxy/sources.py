@@ -35,6 +35,10 @@ CONTAINER_NAMES = {
 }
 """Names that images of MCP servers are commonly told by."""
 
+_SERVICE_LINK = re.compile(r"(tcp|udp|sctp)://")
+_SERVICE_LINK_NAME = re.compile(r"SERVICE_HOST|SERVICE_PORT\w*|PORT_[0-9]+_(TCP|UDP|SCTP)\w*")
+"""What Kubernetes sets in every pod beside a service called `mcp-proxy`, or `mcp`. None of it is meant for us."""
+
 _CONTAINER_PREFIXES = ("SERVER", "SESSION", "MCP")
 
 NOT_FLAGS = frozenset({"argv"})
@@ -73,7 +77,7 @@ def load(cls: type[AnySettings], argv: Sequence[str], environ: Mapping[str, str]
     values, origins = _from_file(flags.get("config") or environ.get(variable("config"), "").strip(), environ)
     for source, field in [*CONTAINER_NAMES.items(), *((source, field) for field, source in ours.items())]:
         # An empty variable is how compose files and charts say "not set".
-        if environ.get(source, "").strip():
+        if environ.get(source, "").strip() and not (field == "port" and _SERVICE_LINK.match(environ[source])):
             values[field], origins[field] = _from_text(field, environ[source], source), source
     if not {"command", "argv", "demo"}.isdisjoint(flags):  # a server on the command line takes the place of another
         for field in ("command", "demo"):
@@ -96,7 +100,7 @@ def unknown_variables(environ: Mapping[str, str]) -> list[tuple[str, str | None]
     for name in sorted(environ):
         if name.startswith(PREFIX):
             word = name.removeprefix(PREFIX)
-            if word not in known and name != MARKER:
+            if word not in known and name != MARKER and not _SERVICE_LINK_NAME.fullmatch(word):
                 found.append((name, known.get(next(iter(get_close_matches(word, known, n=1)), ""))))
         elif name.startswith(_CONTAINER_PREFIXES) and name not in CONTAINER_NAMES:
             near = get_close_matches(name, CONTAINER_NAMES, n=1, cutoff=0.8)

@@ -402,6 +402,25 @@ def test_variables_of_others_are_left_alone(name: str) -> None:
     assert unknown_variables({name: "x"}) == []
 
 
+def test_what_kubernetes_says_of_a_service_of_our_name_is_not_meant_for_us() -> None:
+    """In every pod beside a service `mcp-proxy` or `mcp`; the daemon would not start there."""
+    links = {
+        "MCP_PROXY_PORT": "tcp://10.96.0.7:3000",
+        "MCP_PORT": "tcp://10.96.0.8:80",
+        "MCP_PROXY_PORT_3000_TCP": "tcp://10.96.0.7:3000",
+        "MCP_PROXY_PORT_3000_TCP_ADDR": "10.96.0.7",
+        "MCP_PROXY_PORT_3000_TCP_PORT": "3000",
+        "MCP_PROXY_PORT_3000_TCP_PROTO": "tcp",
+        "MCP_PROXY_SERVICE_HOST": "10.96.0.7",
+        "MCP_PROXY_SERVICE_PORT": "3000",
+        "MCP_PROXY_SERVICE_PORT_HTTP": "3000",
+    }
+
+    assert load(*DEMO, **links) == Settings(demo=True)
+    assert load(*DEMO, **{**links, "MCP_PORT": "8080"}).port == 8080
+    assert unknown_variables(links) == []
+
+
 def test_code_is_told_too() -> None:
     for wrong in ({"port": 99999}, {"prt": 1}, {"demo": False}, {"command": "x"}):
         with pytest.raises(ValidationError):
