@@ -78,7 +78,7 @@ class Http1Protocol(HttpToolsProtocol):
         self._heads_in_read = 0
         self._is_large_read = False
         self._since = self.loop.time()
-        """When what it does now began: a head, or having nothing to do."""
+        """When what it does now began: a head, a body on its way, or having nothing to do."""
         self._unsent_bytes = 0
         self._moved_at = 0.0
 
@@ -90,14 +90,16 @@ class Http1Protocol(HttpToolsProtocol):
         return self._active is not None and not self._active.response_complete
 
     @property
-    def since(self) -> float:
-        """When it began to do nothing, or to send a head; on the loop's clock."""
-        return self._since
+    def may_go(self) -> bool:
+        """Whether it could make room for another: nothing that has come in whole is being answered."""
+        if self._is_lingering:
+            return False
+        return not self.is_busy or (self.cycle.more_body and not self.cycle.response_started)
 
     @property
-    def may_go(self) -> bool:
-        """Whether it could make room for another: nothing is being answered."""
-        return not (self._is_lingering or self.is_busy)
+    def worth(self) -> tuple[bool, float]:
+        """Those that could make room go in this order: idle ones, then those whose body is on the way; oldest first."""
+        return self.is_busy, self._since
 
     def check(self, now: float) -> None:
         """Act on what has taken too long. Called about once a second."""
@@ -181,6 +183,8 @@ class Http1Protocol(HttpToolsProtocol):
         if self._is_in_head and not self._is_deaf:
             # What came before this head in the same read is not counted with it.
             self._part_of_head(len(data) if is_head and not self._heads_in_read else 0)
+        elif self._heads_in_read and not self._is_deaf and self.cycle.more_body:
+            self._since = self.loop.time()
 
     # ---- httptools
 
@@ -266,7 +270,7 @@ class Http1Protocol(HttpToolsProtocol):
 
     def _close(self) -> None:
         """An answer is out that says that it is the last."""
-        if self._active is not None and self._active.more_body:
+        if self._is_deaf or (self._active is not None and self._active.more_body):  # its client may still send
             self._linger()
         else:
             self.transport.close()

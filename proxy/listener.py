@@ -197,9 +197,9 @@ class Door:
     def _make_room(self) -> bool:
         """Close some of those that have had nothing to do for longest. False if there are none."""
         settled = asyncio.get_running_loop().time() - _SETTLED_SECONDS
-        idle = [each for each in self._connections if each.may_go and each.since < settled]
+        idle = [each for each in self._connections if each.may_go and each.worth[1] < settled]
         # Several at once: while new ones keep coming, looking through all of them for each would cost too much.
-        for connection in heapq.nsmallest(len(self._connections) // 64 + 1, idle, key=lambda each: each.since):
+        for connection in heapq.nsmallest(len(self._connections) // 64 + 1, idle, key=lambda each: each.worth):
             self._counts.add("closed.idle_connection")
             connection.make_way()
         return bool(idle)

@@ -190,6 +190,23 @@ async def test_a_last_answer_lingers_only_for_a_client_that_still_sends() -> Non
     assert sends.after(LINGER_SECONDS + 1) == "aborted"
 
 
+async def test_those_that_could_make_room_go_in_order_and_those_that_are_answered_stay() -> None:
+    """Requests whose body stands still would else keep everybody out, health checks too."""
+    idle, sends, answered, streams = Connection(), Connection(), Connection(), Connection()
+    await sends.receives(REQUEST[:-1])
+    await answered.receives(REQUEST)
+    await streams.receives(REQUEST[:-1])
+    streams.protocol.cycle.response_started = True
+    connections = [sends.protocol, idle.protocol, answered.protocol, streams.protocol]
+
+    may_go = sorted((each for each in connections if each.may_go), key=lambda each: each.worth)
+    assert may_go == [idle.protocol, sends.protocol]
+    sends.protocol.make_way()
+    sends.protocol.connection_lost(None)
+    await asyncio.sleep(0.01)
+    assert (sends.wire.end, sends.left) == ("aborted", ["/"])
+
+
 # ---- heads
 
 
