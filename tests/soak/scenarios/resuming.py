@@ -61,9 +61,11 @@ async def return_twice(stage: Stage) -> None:
     async with peer.client.stream(call(request_id, "sleep", tag=peer.tag, seconds=1.0)) as first:
         await first.primed()
         async with peer.client.listen({"last-event-id": first.last_id}) as second:
-            if await first.read_to_end():
-                raise Wrong("the response that was given up got something")
-            await peer.read(second, request_id, last_id=first.last_id)
+            given = await first.read_to_end()
+            if not given:
+                await peer.read(second, request_id, last_id=first.last_id)
+            elif [each.get("id") for each in given] != [request_id]:  # on a slow machine the answer may come first
+                raise Wrong("the response that was given up got something else than its answer")
     await peer.part()
 
 
