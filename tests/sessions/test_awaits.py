@@ -1,0 +1,21 @@
+"""Every wait of children and sessions is known, and what is held meanwhile.
+
+The tables are those of `tests/interruption`, which interrupts each wait that holds something. A new await belongs into
+one of them, and, if it holds something, into a scenario there.
+"""
+
+from tests.interruption import test_children as children
+from tests.interruption import test_sessions as sessions
+from tests.support.interrupt import awaits_in
+
+
+def test_every_await_of_the_children_is_known() -> None:
+    assert awaits_in("child") == children.HOLDS.keys()
+
+
+def test_every_await_of_the_sessions_is_known() -> None:
+    held = {key for key in sessions.HOLDS if key.startswith("sessions/")}
+
+    assert (
+        awaits_in("sessions") == held | sessions.OF_THE_OWNER.keys() | sessions.OF_THE_BRIDGE.keys() | sessions.NOTHING
+    )
