@@ -56,8 +56,7 @@ class ChildKeeper:
             finder=places.finder,
             watch=places.watch,
         )
-        self._child = await lifetime.__aenter__()
-        self._lifetime = lifetime
+        self._child, self._lifetime = await lifetime.__aenter__(), lifetime
         places.started(self._child)
         session.attach(self._child)
 
@@ -106,8 +105,8 @@ async def open_session(
     """
     session = Session(limits=limits, counts=counts, era=era)
     keeper = ChildKeeper(session, spec, places)
-    await keeper.start()
     try:
+        await keeper.start()
         yield session, keeper
     finally:
         session.end("closed")

@@ -7,6 +7,8 @@ session looks on: cancelled as by a server with anyio, as by one with asyncio, a
 
 import asyncio
 import os
+import signal
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -19,7 +21,7 @@ from anyio.abc import TaskStatus
 
 from proxy import Bridge, Settings
 from proxy.sessions.session import Session
-from tests.e2e.serving import CHILD
+from tests.e2e.serving import CHILD, MODERN_PROGRAM
 from tests.support.asgi import Response
 from tests.support.children import open_files
 from tests.support.interrupt import FAULTS, WAYS, Interrupted, Walk, told, walk
@@ -32,6 +34,8 @@ HOLDS = {
     "sessions/places.py Places.changed: future": "its turn",
     "sessions/session.py Session.begin: self._wait_for_place": "its id among those that wait",
     "sessions/session.py Session._wait_for_place: self._places.acquire": "its id among those that wait",
+    "sessions/session.py Session._wait_for_place: self.path.ready_for": "its id, and a place among the calls",
+    "sessions/path.py ChildPath.ready_for: self._ready.wait": "its id, and a place among the calls",
     "sessions/session.py Session._wait_for_place: self._stdin_taken": "its id, and a place among the calls",
     "sessions/session.py Session._stdin_taken: link.sent": "its id, and a place among the calls",
     "sessions/session.py Session.wait_to_tell: self._stdin_taken": "its size among those that wait",
@@ -51,8 +55,17 @@ HOLDS = {
 }
 OF_THE_OWNER = {
     "sessions/manager.py SessionManager._own_session: open_session": "the session, its child, its place",
-    "sessions/manager.py SessionManager._own_session: session.ended.wait": "the session, its child, its place",
-    "sessions/session.py open_session: open_child": "the session, its child, its place",
+    "sessions/manager.py SessionManager._own_session: keeper.keep": "the session, its child, its place",
+    "sessions/keeper.py open_session: keeper.start": "the session, its place, a process that is starting",
+    "sessions/keeper.py open_session: keeper.end": "the session, its child, its place",
+    "sessions/keeper.py ChildKeeper.start: lifetime.__aenter__": "the session, its place, a process that is starting",
+    "sessions/keeper.py ChildKeeper.end: lifetime.__aexit__": "the session, its child, its place",
+    "sessions/keeper.py ChildKeeper.keep: session.child_wanted.wait": "the session, its child, its place",
+}
+WHEN_ITS_CHILD_IS_REPLACED = {
+    "sessions/keeper.py ChildKeeper.keep: self.end": "the session, its place, a dead child",
+    "sessions/keeper.py ChildKeeper.keep: session.ended.wait": "the session, its place",
+    "sessions/keeper.py ChildKeeper.keep: self.start": "the session, its place, a process that is starting",
 }
 OF_THE_BRIDGE = {
     "sessions/manager.py SessionManager.run: anyio.create_task_group": "everything",
@@ -74,13 +87,14 @@ NEVER_FAILS = {
 }
 """A semaphore and a task group: such a wait can be cancelled, but makes no exception of its own."""
 
+MODERN_ONLY = (sys.executable, "-I", "-S", MODERN_PROGRAM, "modern-only")
+"""Its sessions live on when it dies: another takes its place."""
 SETTINGS = Settings(
     argv=CHILD,
     max_sessions=3,
     max_children=3,
     max_calls_per_child=1,
     place_timeout_seconds=0.02,
-    commit_after_seconds=0.01,
     stdin_grace_seconds=0.1,
     stdin_stall_timeout_seconds=0.05,
     slow_reader_timeout_seconds=0.05,
@@ -172,6 +186,9 @@ class Scene:
     async def batch(self) -> None:
         await self.ask("POST", [call(1, "echo"), notification("notifications/roots/list_changed"), call(2, "echo")])
 
+    async def batch_of_one(self) -> None:
+        await self.ask("POST", [call(1, "echo")])
+
     async def listen(self) -> None:
         response = self.request("GET")
         response.leaves_after_parts = 1
@@ -213,6 +230,13 @@ class Scene:
         self.held = asyncio.get_running_loop().create_task(self.ask("POST", call("held", "hold")))
         await until(lambda: self.session is not None and not self.session.has_place, "a call is held")
 
+    async def childless(self) -> None:
+        """The child has died, and another will come."""
+        await self.ready()
+        assert self.session is not None and self.session.pid is not None
+        os.kill(self.session.pid, signal.SIGKILL)
+        await until(lambda: self.session is None or not self.session.path.is_ready, "the child is gone")
+
     async def stuck(self) -> None:
         """The child reads nothing, and much waits for it."""
         await self.ready_for_batches()
@@ -231,7 +255,7 @@ class Scene:
         await self._until_nothing_remains()
         for sid in (self.neighbour, self.sid if self.session is not None else self.neighbour):
             answer = await self.ask("POST", call(7, "echo", text="hello"), sid)
-            assert (answer.status, answer.json["result"]) == (200, {"echo": {"text": "hello"}}), answer.body
+            assert answer.status == 200 and answer.json["result"], answer.body
 
     async def ended(self) -> None:
         """The same, and without the session."""
@@ -285,10 +309,10 @@ async def until(is_so: Callable[[], bool], what: str) -> None:
 
 
 @asynccontextmanager
-async def scene() -> AsyncIterator[Scene]:
+async def scene(argv: tuple[str, ...] = CHILD) -> AsyncIterator[Scene]:
     """A running bridge with a neighbour."""
     await anyio.to_thread.run_sync(open_files)  # what the event loop opens once, it has opened now
-    bridge = Bridge(SETTINGS)
+    bridge = Bridge(SETTINGS.model_copy(update={"argv": argv}))
     async with bridge.run():
         scene = Scene(bridge)
         scene.neighbour = await scene.open()
@@ -313,15 +337,28 @@ SCENARIOS: list[tuple[Callable[[Scene], Any], Callable[[Scene], Any], Callable[[
     (Scene.stuck, Scene.notify, Scene.ended),
     (Scene.stuck, Scene.batch, Scene.ended),
     (Scene.ready_for_batches, Scene.batch, Scene.still_there),
+    (Scene.ready_for_batches, Scene.batch_of_one, Scene.still_there),
     (Scene.ready, Scene.delete, Scene.still_there),
+]
+
+
+WITH_ANOTHER_CHILD: list[tuple[Callable[[Scene], Any], Callable[[Scene], Any], Callable[[Scene], Any]]] = [
+    (Scene.childless, Scene.call, Scene.ended),
 ]
 
 
 @pytest.mark.parametrize("way", WAYS)
 async def test_a_request_leaves_nothing_wherever_it_is_interrupted(way: str) -> None:
+    seen = await interrupted(way, CHILD, SCENARIOS) | await interrupted(way, MODERN_ONLY, WITH_ANOTHER_CHILD)
+
+    assert HOLDS.keys() - seen == (NEVER_FAILS if way in FAULTS else set())
+
+
+async def interrupted(way: str, argv: tuple[str, ...], scenarios: list[tuple[Any, Any, Any]]) -> set[str]:
+    """Walk these scenarios; returns every await that was on the way to where it has struck."""
     seen: set[str] = set()
-    async with scene() as stage:
-        for before, scenario, after in SCENARIOS:
+    async with scene(argv) as stage:
+        for before, scenario, after in scenarios:
             done = await walk(
                 partial(scenario, stage),
                 way,
@@ -332,22 +369,30 @@ async def test_a_request_leaves_nothing_wherever_it_is_interrupted(way: str) -> 
             if before is Scene.full or before is Scene.ready_to_resume:
                 await stage.ended()
             seen |= done.keys
-
-    assert HOLDS.keys() - seen == (NEVER_FAILS if way in FAULTS else set())
+    return seen
 
 
 @pytest.mark.parametrize("way", sorted(FAULTS))
-async def test_a_session_leaves_nothing_wherever_its_owner_fails(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("argv", "holds"), [(CHILD, OF_THE_OWNER), (MODERN_ONLY, WHEN_ITS_CHILD_IS_REPLACED)])
+async def test_a_session_leaves_nothing_wherever_its_owner_fails(
+    argv: tuple[str, ...], holds: dict[str, str], way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The task that owns it is in a group with those of all others: its exception must not get there."""
     seen = Walk()
-    async with scene() as stage:
+    async with scene(argv) as stage:
         own = stage.bridge.server.manager._own_session
 
         async def live() -> None:
             sid = (await stage.ask("POST", hello(), "")).headers.get("mcp-session-id")
-            if sid is not None:
-                await stage.ask("POST", call(1, "echo"), sid)
-                await stage.ask("DELETE", sid=sid)
+            if sid is None:
+                return
+            await stage.ask("POST", call(1, "echo"), sid)
+            session = stage.bridge.server.manager._sessions.get(sid)
+            if argv == MODERN_ONLY and session is not None and session.pid is not None:
+                os.kill(session.pid, signal.SIGKILL)
+                await until(lambda: session.has_ended or not session.path.is_ready, "the child is gone")
+                await until(lambda: session.has_ended or session.path.is_ready, "another is there")
+            await stage.ask("DELETE", sid=sid)
 
         owners: list[Interrupted[None]] = []
 
@@ -363,4 +408,4 @@ async def test_a_session_leaves_nothing_wherever_its_owner_fails(way: str, monke
                 await stage.ended()
             seen.note(owners[-1])
 
-    assert OF_THE_OWNER.keys() - seen.keys == set()
+    assert holds.keys() - seen.keys == set()
