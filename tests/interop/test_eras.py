@@ -41,6 +41,7 @@ class Pairing:
         clients: Who plays through the proxy, and who plays over plain stdio to compare.
         plain_version: What the latter comes to speak with the server if it asks for 2026-07-28 first.
         flags: Of the proxy.
+        proxied_arguments: For the server behind the proxy only.
         log_level: Of what the client wants to hear.
     """
 
@@ -48,6 +49,7 @@ class Pairing:
     clients: Mapping[Client, Client]
     plain_version: str
     flags: tuple[str, ...] = ()
+    proxied_arguments: tuple[str, ...] = ()
     log_level: str | None = None
 
 
@@ -82,6 +84,13 @@ PAIRINGS = {
         flags=("--child-era", "legacy"),
         log_level="info",
     ),
+    "sdk, 2026-07-28 only": Pairing(
+        Server(eras.MODERN_SDK, SDK_SERVER),
+        each(*eras.LEGACY_CLIENTS),
+        plain_version=LEGACY,
+        proxied_arguments=("--modern-only",),
+        log_level="info",
+    ),
 }
 
 
@@ -109,7 +118,8 @@ def test_a_client_sees_the_same_in_whatever_era(name: str, client: Client, tmp_p
         work = tmp_path / "proxy"
         places = make_ground(stack, server, work)
         flags = [part for variable in server.environment_in(work).items() for part in ("--env", "=".join(variable))]
-        daemon = stack.enter_context(running_daemon(*flags, *pairing.flags, "--", *server.argv_in(work)))
+        argv = [*server.argv_in(work), *pairing.proxied_arguments]
+        daemon = stack.enter_context(running_daemon(*flags, *pairing.flags, "--", *argv))
         url = {"url": daemon.url}
         proxied = Run.start(stack, client, server.scenario, url, places, log_level=pairing.log_level)
         over_stdio, through_proxy = plain.finish(), proxied.finish()

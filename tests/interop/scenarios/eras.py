@@ -4,6 +4,7 @@ Left out: `ping`, `logging/setLevel`, changed roots, tasks and refused sampling,
 all that a server sends there without being asked for it.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -213,3 +214,18 @@ CLASSIC = replace(
     unreachable_tools={client: frozenset({"count_forever"}) for client in ALL_CLIENTS},
 )
 """With the tool that only the server's handshake side can serve, for all clients."""
+
+
+def missing_resource(outcome: Json) -> Json:
+    """The handshake era has a code of its own for it, which its servers on the Python SDK don't use."""
+    same: Json = json.loads(json.dumps(outcome).replace("-32002", "-32602"))
+    return same
+
+
+MODERN_SDK = replace(
+    SDK,
+    steps=[step for step in sdk_steps() if step.name != "call classic"],
+    views={"read note://none": missing_resource},
+    unreachable_tools={client: frozenset({"classic", "count_forever"}) for client in ALL_CLIENTS},
+)
+"""Without it, for all clients."""
