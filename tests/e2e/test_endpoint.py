@@ -777,14 +777,15 @@ async def test_the_newest_revision_offered_can_be_lowered() -> None:
             assert older.version == "2024-11-05"
 
 
-async def test_health_counts_what_is_there_and_makes_nothing(daemon: Daemon) -> None:
-    """Design part 2."""
-    async with connected(daemon.url) as client:
-        before = await health(client)
-        async with open_session(daemon.url):
-            during = await health(client)
-        after = await health(client)
+async def test_health_counts_what_is_there_and_makes_nothing() -> None:
+    """Design part 2. At a daemon of its own: what other tests have left ends by itself meanwhile."""
+    with serving() as daemon:
+        async with connected(daemon.url) as client:
+            before = await health(client)
+            async with open_session(daemon.url):
+                during = await health(client)
+            after = await health(client)
 
-        assert during["sessions"] == before["sessions"] + 1
-        assert during["children"] == before["children"] + 1
-        assert (after["sessions"], after["children"]) == (during["sessions"], during["children"])
+            assert during["sessions"] == before["sessions"] + 1
+            assert during["children"] == before["children"] + 1
+            assert (after["sessions"], after["children"]) == (during["sessions"], during["children"])
