@@ -1,5 +1,6 @@
 """Which status and which JSON-RPC body for which error?"""
 
+import json
 import logging
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -122,7 +123,7 @@ def error_body(error: ProxyError, raw_id: Raw | None) -> bytes:
     """The JSON-RPC error object, on one line."""
     shown: dict[str, Any] = {"code": REFUSALS[type(error)].code, "message": str(error)}
     if error.data is not None:
-        shown["data"] = error.data
+        shown["data"] = Raw(json.dumps(error.data).encode())  # not msgspec: a client's word may hold a lone surrogate
     return msgspec.json.encode({"jsonrpc": "2.0", "id": raw_id if raw_id is not None else _NO_ID, "error": shown})
 
 

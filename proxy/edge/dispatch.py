@@ -9,7 +9,7 @@ from proxy.edge.answers import send_empty, send_error
 from proxy.edge.endpoint import LegacyEndpoint
 from proxy.edge.inbox import Inbox, Refused
 from proxy.edge.modern import ModernEndpoint
-from proxy.edge.requests import check_post_headers, read_headers
+from proxy.edge.requests import check_post_headers, read_headers, refuse_repeated
 from proxy.edge.uploads import ClientGone
 from proxy.errors import MethodNotAllowed, ModernMethodNotAllowed, ProxyError, VersionUnsupported
 from proxy.protocol.eras import era_of, is_modern_header
@@ -41,6 +41,7 @@ class McpEndpoint:
                 headers = read_headers(scope)
                 if self._modern is not None and is_modern_header(headers.get(VERSION_HEADER)):
                     raise ModernMethodNotAllowed
+                refuse_repeated(headers, scope)
                 serve = self._legacy.get if method == "GET" else self._legacy.delete
                 await serve(headers, scope, receive, send)
             elif method == "OPTIONS":
@@ -62,6 +63,7 @@ class McpEndpoint:
         raw_id = parsed.raw_id if isinstance(parsed, Request) else None
         try:
             if era_of(parsed, headers.get(VERSION_HEADER)) == "legacy":
+                refuse_repeated(headers, scope)
                 await self._legacy.post(parsed, headers, scope, receive, send)
             elif self._modern is not None:
                 await self._modern.post(parsed, headers, scope, receive, send)

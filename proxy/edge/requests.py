@@ -7,7 +7,8 @@ from starlette.types import Scope
 from proxy.errors import NotAcceptable, NotJsonRpc, UnsupportedMediaType, VersionUnsupported
 from proxy.protocol.versions import LEGACY_VERSIONS
 
-_SINGLE = frozenset({b"mcp-session-id", b"mcp-protocol-version", b"content-type", b"content-length"})
+_SINGLE = frozenset({b"content-type", b"content-length"})
+_SINGLE_IN_SESSIONS = (b"mcp-session-id", b"mcp-protocol-version")
 
 
 _REMEMBERED_BYTES = 1024
@@ -18,7 +19,8 @@ def read_headers(scope: Scope) -> dict[bytes, bytes]:
     """The headers of a request by lower-case name; repeated ones joined with a comma.
 
     Raises:
-        NotJsonRpc: If a header that we act on stands there twice: two readers could act on different ones.
+        NotJsonRpc: If one of those that tell how to read the body stands there twice: two readers could act on
+            different ones.
     """
     headers: dict[bytes, bytes] = {}
     repeated: dict[bytes, list[bytes]] = {}
@@ -32,6 +34,18 @@ def read_headers(scope: Scope) -> dict[bytes, bytes]:
     for name, values in repeated.items():  # at the end: joined one by one, a thousand of them would take seconds
         headers[name] = b", ".join(values)
     return headers
+
+
+def refuse_repeated(headers: dict[bytes, bytes], scope: Scope) -> None:
+    """Raises NotJsonRpc if a header that sessions act on stands there twice.
+
+    Args:
+        headers: As of `read_headers`.
+        scope: Of the request.
+    """
+    for name in _SINGLE_IN_SESSIONS:
+        if b"," in headers.get(name, b"") and sum(each == name for each, _ in scope["headers"]) > 1:
+            raise NotJsonRpc(f"Bad Request: the header {name.decode()} is repeated")
 
 
 def _media_ranges(accept: bytes) -> frozenset[bytes]:

@@ -10,7 +10,7 @@ from starlette.types import Message
 
 from proxy import errors
 from proxy.edge.answers import PIECE_BYTES, REFUSALS, SMALL_BYTES, error_body, send_json_in_time
-from proxy.errors import ProxyError
+from proxy.errors import ProxyError, RevisionUnsupported
 
 LEAVES = [
     error
@@ -83,3 +83,9 @@ async def test_a_client_that_takes_nothing_more_is_left_with_half_an_answer(capl
 
     assert len(reader.messages) == 3
     assert "answer of a slow reader cut" in caplog.text
+
+
+def test_what_a_program_may_read_of_an_error_is_shown_whatever_it_is() -> None:
+    error = RevisionUnsupported(data={"supported": ["é"], "requested": "\ud800"})
+
+    assert json.loads(error_body(error, Raw(b"1")))["error"]["data"] == {"supported": ["é"], "requested": "\ud800"}

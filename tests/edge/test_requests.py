@@ -8,6 +8,7 @@ from proxy.edge.requests import (
     check_post_headers,
     check_version,
     read_headers,
+    refuse_repeated,
 )
 from proxy.errors import NotAcceptable, NotJsonRpc, UnsupportedMediaType, VersionUnsupported
 
@@ -78,10 +79,20 @@ def test_other_revisions_are_refused_naming_ours(version: bytes) -> None:
         check_version({b"mcp-protocol-version": version})
 
 
-@pytest.mark.parametrize("name", [b"mcp-session-id", b"mcp-protocol-version", b"content-type"])
-def test_a_header_we_act_on_must_not_stand_there_twice(name: bytes) -> None:
+@pytest.mark.parametrize("name", [b"content-type", b"content-length"])
+def test_a_header_that_says_how_to_read_the_body_must_not_stand_there_twice(name: bytes) -> None:
     with pytest.raises(NotJsonRpc, match=name.decode()):
         read_headers({"headers": [(name, b"a"), (b"x", b"y"), (name, b"b")]})
+
+
+@pytest.mark.parametrize("name", [b"mcp-session-id", b"mcp-protocol-version"])
+def test_nor_one_that_sessions_act_on(name: bytes) -> None:
+    twice = {"headers": [(name, b"a"), (b"x", b"y"), (name, b"a")]}
+    once = {"headers": [(name, b"a, a")]}
+
+    with pytest.raises(NotJsonRpc, match=name.decode()):
+        refuse_repeated(read_headers(twice), twice)
+    refuse_repeated(read_headers(once), once)
 
 
 def test_an_accept_in_two_lines_is_one_list() -> None:
