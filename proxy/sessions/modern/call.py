@@ -79,10 +79,10 @@ class ModernCall:
             self._mux_call = call
             call.request = self.request
 
-    def listen(self, child: SharedChild) -> None:
+    def listen(self, child: SharedChild, instead: Raw | None) -> None:
         """Open a subscription. Raises as `Listens.open`."""
         self._child = child
-        self._listen = child.mux.listen(self.request, self)
+        self._listen = child.mux.listen(self.request, self, instead)
 
     @property
     def child(self) -> SharedChild:

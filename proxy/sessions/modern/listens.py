@@ -87,15 +87,20 @@ class Listens:
         """Subscriptions that the child knows of."""
         return len(self._by_id)
 
-    def open(self, request: ModernRequest, sink: Sink) -> Listen:
+    def open(self, request: ModernRequest, sink: Sink, instead: Raw | None = None) -> Listen:
         """Listen; the acknowledgement of a subscription that is shared already comes at once.
+
+        Args:
+            request: Of the client.
+            sink: Gets what is told.
+            instead: What the child is asked for, if not for the `notifications` of the request.
 
         Raises:
             TooManyListens: If `max_listens` clients listen.
         """
         if self._count >= self._max_listens:
             raise TooManyListens
-        key = _key_of(request)
+        key = _key_of(instead if instead is not None else request.params.get("notifications", Raw(b"")))
         shared = self._by_key.get(key)
         is_new = shared is None
         if shared is None:
@@ -105,7 +110,8 @@ class Listens:
         shared.listens[listen] = None
         self._count += 1
         if is_new:
-            self._send(request.encode(id=shared.child_id))
+            changed = {} if instead is None else {"notifications": instead}
+            self._send(request.encode(id=shared.child_id, **changed))
         elif shared.acknowledgement is not None:
             listen.tell(*shared.acknowledgement)
         return listen
@@ -191,9 +197,9 @@ def completion(raw_id: Raw) -> Response:
     return Response(None, {"jsonrpc": Raw(b'"2.0"'), "id": raw_id, "result": Raw(result)})
 
 
-def _key_of(request: ModernRequest) -> bytes:
+def _key_of(notifications: Raw) -> bytes:
     """The same for those that ask for the same."""
-    raw = bytes(request.params.get("notifications", Raw(b"{}")))
+    raw = bytes(notifications)
     try:
         asked = msgspec.json.decode(raw)
         if isinstance(asked, dict):

@@ -152,9 +152,9 @@ class Mux:
         if self._close(call):
             self.link.send(cancellation(call.child_id, reason=reason))
 
-    def listen(self, request: ModernRequest, sink: Sink) -> Listen:
+    def listen(self, request: ModernRequest, sink: Sink, instead: Raw | None = None) -> Listen:
         """As `Listens.open`."""
-        return self._listens.open(request, sink)
+        return self._listens.open(request, sink, instead)
 
     def unlisten(self, listen: Listen) -> None:
         """As `Listens.close`."""

@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import anyio
@@ -25,6 +26,7 @@ from proxy.protocol.envelope import (
 )
 from proxy.protocol.jsontext import encode
 from proxy.protocol.messages import Response
+from proxy.protocol.subscriptions import with_own_tasks
 from proxy.sessions.era import ServerEra
 from proxy.sessions.modern.bound import bind_answer
 from proxy.sessions.modern.call import ModernCall, Principal
@@ -235,7 +237,13 @@ class ModernServing:
         child = await self.pool.shared(group, call.request)
         if child.has_ended:
             raise ChildExited
-        call.listen(child)
+        call.listen(child, with_own_tasks(call.request, partial(self._may_hear_of, call, child)))
+
+    def _may_hear_of(self, call: ModernCall, child: SharedChild, task_id: str) -> bool:
+        """Whether a client that listens to this child may be told of a task."""
+        return call.request.declares("extensions", TASKS_EXTENSION) and self.tasks.owns(
+            task_id, principal=call.principal.name, child=child
+        )
 
     async def _send(self, call: ModernCall, child: SharedChild, changed: dict[str, Raw | None]) -> None:
         if not child.take_place_at_once():

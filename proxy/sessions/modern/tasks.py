@@ -79,9 +79,10 @@ class Tasks(Generic[Child]):
         self._tasks[key] = task
         return task
 
-    def owns(self, task_id: str, *, principal: str) -> bool:
-        """Whether this task is this client's."""
-        return (principal, task_id) in self._tasks
+    def owns(self, task_id: str, *, principal: str, child: Child) -> bool:
+        """Whether this task is this client's, and runs there."""
+        task = self._tasks.get((principal, task_id))
+        return task is not None and task.child is child
 
     def expire(self, now: float) -> None:
         """Forget those that nobody has asked for in a long time."""

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+from msgspec import Raw
 
 from proxy.errors import ChildExited, ProxyError, TooManyListens
 from proxy.sessions.modern.listens import Listen
@@ -103,6 +104,17 @@ def test_those_that_ask_for_something_else_do_not() -> None:
         listening(wires, 1, notifications)
 
     assert [each["params"]["notifications"] for each in wires.sent] == DIFFERENT
+
+
+def test_the_child_may_be_asked_for_less_than_the_client_asks_for() -> None:
+    wires = Wires()
+    request = a_request("a", "subscriptions/listen", {"notifications": {"taskIds": ["theirs"]}}, progressToken=7)
+
+    wires.mux.listen(request, Heard(), Raw(b"{}"))
+    wires.mux.listen(a_request("b", "subscriptions/listen", {"notifications": {}}), Heard(), Raw(b"{}"))
+
+    (sent,) = wires.sent
+    assert (sent["params"]["notifications"], sent["params"]["_meta"]["progressToken"]) == ({}, 1)
 
 
 def test_what_can_not_be_compared_is_compared_as_it_is_written() -> None:

@@ -35,7 +35,10 @@ def test_a_task_is_its_clients_alone() -> None:
     assert known.all.find("1", principal="ann").child == "a"
     assert [known.is_known(task_id, who) for task_id, who in (("1", "bob"), ("2", "ann"), ("", "ann"))] == [False] * 3
     assert not known.is_known(None)
-    assert (known.all.owns("1", principal="ann"), known.all.owns("1", principal="bob")) == (True, False)
+    owns = [
+        known.all.owns("1", principal=who, child=child) for who, child in (("ann", "a"), ("ann", "b"), ("bob", "a"))
+    ]
+    assert owns == [True, False, False]
 
 
 def test_two_clients_may_have_tasks_of_one_id() -> None:
