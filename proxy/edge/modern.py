@@ -144,9 +144,11 @@ class ModernEndpoint:
         stream = call.stream
         if stream.items or stream.has_ended:
             return
+        # A client that asks what it meets reads the status: a child that does not answer is no older server.
+        is_probe = call.request.method == "server/discover"
         held = self._presence.hold(
             receive,
-            commit_after_seconds=self._limits.commit_after_seconds,
+            commit_after_seconds=None if is_probe else self._limits.commit_after_seconds,
             on_commit=stream.wake,
             on_gone=call.abandon,
         )
