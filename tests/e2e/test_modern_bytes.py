@@ -82,6 +82,7 @@ RESULTS = [
     '{"resultType":"nobody/knows","a":null,"id":7}',
     '{"resultType":"complete","requestState":"no question","inputRequests":{}}',
     "[1, 2]",
+    '["input_required", "task"]',
     '"text"',
     "null",
     "0",

@@ -9,7 +9,7 @@ from msgspec import Raw
 from proxy.protocol.answers import questions_of
 from proxy.protocol.envelope import MODERN_VERSIONS, RETRIED_METHODS
 from proxy.protocol.ids import text_at
-from proxy.protocol.jsontext import Members, encode, parse_members
+from proxy.protocol.jsontext import Members, as_object, encode, parse_members
 from proxy.protocol.messages import Response
 from proxy.sessions.modern.call import ModernCall
 from proxy.sessions.modern.child import SharedChild
@@ -26,28 +26,32 @@ def bind_answer(
         TooManyContinuations: If it asks for input and too many wait already; the child is told that nobody will answer.
         AnswerUnusable: If it can't be bound.
     """
-    raw = bytes(response.members["result"])
-    method = call.request.method
+    result, method = response.members["result"], call.request.method
     if method == "server/discover":
-        return _with_result(response, _offered(parse_members(raw), shares=call.principal.group is not None))
-    if method in RETRIED_METHODS and b'"input_required"' in raw:
-        members = parse_members(raw)
-        if text_at(members, "resultType") == "input_required":
+        members = as_object(result)
+        if members is not None:
+            return _with_result(response, _offered(members, shares=call.principal.group is not None))
+    elif method in RETRIED_METHODS and _may_be_bound(bytes(result)):
+        members = as_object(result) or {}
+        kind, task_id = text_at(members, "resultType"), text_at(members, "taskId")
+        if kind == "input_required":
             return _bind_state(call, response, members, continuations)
-    if b'"task"' in raw and method in RETRIED_METHODS:
-        members = parse_members(raw)
-        task_id = text_at(members, "taskId")
-        if text_at(members, "resultType") == "task" and task_id is not None:
+        if kind == "task" and task_id is not None:
             tasks.add(task_id, principal=call.principal.name, child=call.child)
             call.child.holds += 1
     return response
+
+
+def _may_be_bound(result: bytes) -> bool:
+    """Seen without a parse: most results are neither, and some are large."""
+    return b'"input_required"' in result or b'"task"' in result
 
 
 def _bind_state(
     call: ModernCall, response: Response, result: Members, continuations: Continuations[SharedChild]
 ) -> Response:
     child = call.child
-    inner = result.get("requestState")
+    inner = result["requestState"].copy() if "requestState" in result else None  # not the whole result with it
     if inner is None and child.group is not None and child.translator is None:
         return response  # it needs neither this process nor a memory
     try:

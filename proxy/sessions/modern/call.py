@@ -1,11 +1,12 @@
 """What is one request of a modern client, from the moment it is read to its answer?"""
 
+import logging
 from collections.abc import Callable
 from typing import NamedTuple
 
 from msgspec import Raw
 
-from proxy.errors import ProxyError
+from proxy.errors import AnswerUnusable, ClientFault, ProxyError
 from proxy.protocol.answers import digest_of
 from proxy.protocol.envelope import RETRIED_METHODS, ModernRequest
 from proxy.protocol.messages import Response
@@ -15,6 +16,8 @@ from proxy.sessions.modern.listens import Listen
 from proxy.sessions.modern.mux import MuxCall
 from proxy.sessions.modern.opening import code_of
 from proxy.sessions.stream import Failure, Stream
+
+logger = logging.getLogger(__name__)
 
 KEPT_BYTES = 64 * 1024
 """Of a larger request only what its answer needs is kept: many may be open at once."""
@@ -124,8 +127,10 @@ class ModernCall:
         """Pass the answer on, under the client's id."""
         try:
             response = self._finish(self, response)
-        except ProxyError as error:
-            self.failed(error)
+        except Exception as exc:
+            if not isinstance(exc, ProxyError):
+                logger.exception("answer not handled")
+            self.failed(_told_of(exc))
             return
         self.code = code_of(response) if response.is_error else None
         self.stream.put_answer(response.encode(raw_id=self.request.raw_id))
@@ -147,6 +152,13 @@ class ModernCall:
             self._child.give_place_back()
         on_ended, self.on_ended = self.on_ended, _nothing
         on_ended()
+
+
+def _told_of(exc: Exception) -> ProxyError:
+    """What a client is told of an answer that could not be passed on: nothing of it is its own fault."""
+    if isinstance(exc, ClientFault):
+        return AnswerUnusable()
+    return exc if isinstance(exc, ProxyError) else ProxyError()
 
 
 def _nothing() -> None:

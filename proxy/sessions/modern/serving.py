@@ -34,6 +34,7 @@ from proxy.sessions.modern.child import SharedChild
 from proxy.sessions.modern.continuations import Continuation, Continuations
 from proxy.sessions.modern.limits import ModernLimits
 from proxy.sessions.modern.listens import ACKNOWLEDGED, completion
+from proxy.sessions.modern.opening import code_of
 from proxy.sessions.modern.pool import CHECK_SECONDS, Pool
 from proxy.sessions.modern.rules import are_known, check_call, check_known, wants_rules
 from proxy.sessions.modern.tasks import Task, Tasks
@@ -48,6 +49,7 @@ CATALOGUE = "catalogue"
 CATALOGUED_METHODS = frozenset(
     {"server/discover", "tools/list", "prompts/list", "resources/list", "resources/templates/list"}
 )
+INVALID_PARAMS = -32602
 _TASK_METHODS = frozenset({"tasks/get", "tasks/update", "tasks/cancel"})
 
 
@@ -271,11 +273,12 @@ class ModernServing:
         return bind_answer(call, response, continuations=self.continuations, tasks=self.tasks)
 
     def _look_at_error(self, call: ModernCall, response: Response) -> None:
-        raw = bytes(response.members["error"])[:4096]
-        if call.continuation is not None and call.continuation.child.translator is None and b"-32602" in raw:
-            self._put_back(call.continuation)  # the child took nothing of it; a translator takes all that get so far
+        continuation = call.continuation
+        is_refused = code_of(response) == INVALID_PARAMS
+        if continuation is not None and continuation.child.translator is None and is_refused:
+            self._put_back(continuation)  # the child took nothing of it; a translator takes all that get so far
         if not self._hinted:
-            self._look_for_back_channel(raw)
+            self._look_for_back_channel(bytes(memoryview(response.members["error"])[:4096]))
 
     def _look_for_back_channel(self, text: bytes) -> None:
         if b"no back-channel" in text:
