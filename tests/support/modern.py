@@ -102,7 +102,7 @@ class ModernClient:
         result: Json = answer["result"]
         return result
 
-    async def call(self, id_: int | str, name: str, *, capabilities: Json | None = None, **arguments: Any) -> Json:
+    async def call(self, id_: int | str, name: str, /, *, capabilities: Json | None = None, **arguments: Any) -> Json:
         """The structured content of a tool's result."""
         result = await self.result(tool(id_, name, capabilities=capabilities, **arguments))
         content: Json = result["structuredContent"]
