@@ -48,6 +48,7 @@ class MuxCall:
         request: As its client sent it.
         child_id: The id, and the progress token, that the child knows it by.
         sink: Where its answer goes.
+        is_own: Whether the bridge itself asks; it has limits of its own for that.
         started_at: When it was sent to the child, on the loop's clock.
         moved_at: When it last made progress; its time-out counts from here.
     """
@@ -187,12 +188,13 @@ class Mux:
         self._listens.complete_all()
 
     def check(self, now: float) -> None:
-        """Act on what has taken too long. Called a few times a second."""
+        """Act on what has taken a client's call too long. Called a few times a second."""
         limits = self._limits
         if self.link.stuck_seconds() > limits.stdin_stall_timeout_seconds:
-            self._time_out(list(self._calls.values()), ChildNotReading())
+            self._time_out([call for call in self._calls.values() if not call.is_own], ChildNotReading())
         if limits.call_timeout_seconds is not None or limits.call_timeout_total_seconds is not None:
-            self._time_out([call for call in self._calls.values() if self._is_late(call, now)], CallTimedOut())
+            late = [call for call in self._calls.values() if not call.is_own and self._is_late(call, now)]
+            self._time_out(late, CallTimedOut())
 
     # ---- inside
 

@@ -13,7 +13,7 @@ import anyio
 import msgspec
 from msgspec import Raw
 
-from proxy.errors import ProxyError
+from proxy.errors import AnswerUnusable, ProxyError
 from proxy.protocol.envelope import CAPABILITIES_KEY, CLIENT_INFO_KEY, MODERN_VERSIONS, ModernRequest, read_envelope
 from proxy.protocol.messages import ENVELOPE_KEY, Request, Response, parse_client_message
 from proxy.sessions.modern.child import SharedChild
@@ -100,6 +100,8 @@ class Discovery:
 
 
 def _finding(answer: Response | ProxyError) -> Finding:
+    if isinstance(answer, AnswerUnusable):
+        return Finding.NOT_MODERN  # it lives, and can be told something else
     if isinstance(answer, ProxyError):
         return Finding.GONE
     if answer.is_error:

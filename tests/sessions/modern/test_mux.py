@@ -467,6 +467,18 @@ def test_without_limits_a_call_takes_what_it_takes() -> None:
     assert sink.failures == []
 
 
+def test_the_bridges_own_questions_have_limits_of_their_own() -> None:
+    """Of a start, say, which may take longer than any call."""
+    wires = Wires(call_timeout_seconds=1.0, call_timeout_total_seconds=2.0, stdin_stall_timeout_seconds=3.0)
+    _, sink = wires.begin(a_request(1, "server/discover"), is_own=True)
+
+    wires.now += 10
+    wires.link.stuck = 10.0
+    wires.mux.check(wires.now)
+
+    assert (sink.failures, wires.cancelled) == ([], [])
+
+
 def test_a_child_that_does_not_read_fails_its_calls() -> None:
     wires = Wires(stdin_stall_timeout_seconds=30.0)
     _, sink = wires.begin(a_call(1))

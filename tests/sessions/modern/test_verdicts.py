@@ -1,5 +1,6 @@
 """Which era a server speaks, found on the child that is used: with real children that start in milliseconds."""
 
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -132,6 +133,34 @@ async def test_a_crash_on_discover_says_nothing_of_a_server_that_is_known(tmp_pa
 
         with pytest.raises(ChildStartFailed):
             await served.answer(a_call())
+        assert (served.verdict, len(served.started)) == ((True, None), 1)
+
+
+MUMBLES = """
+import json, sys
+for line in sys.stdin:
+    message = json.loads(line)
+    if message["method"] == "initialize":
+        result = {"protocolVersion": "2025-11-25", "capabilities": {}, "serverInfo": {"name": "old", "version": "1"}}
+        print(json.dumps({"jsonrpc": "2.0", "id": message["id"], "result": result}), flush=True)
+    elif "id" in message:
+        print(json.dumps({"jsonrpc": "2.0", "id": message["id"], "result": float("nan")}), flush=True)
+"""
+
+
+async def test_an_answer_that_nobody_can_read_is_an_answer(tmp_path: Path) -> None:
+    """The process lives, and can be told something else."""
+    async with serving(tmp_path, argv=(sys.executable, "-I", "-S", "-c", MUMBLES)) as served:
+        assert (await served.answer(a_call()))["error"]["code"] == -32603
+
+        assert served.verdict == (False, True)
+        assert served.places.taken == 1
+
+
+async def test_the_time_that_calls_have_is_not_that_of_a_start(tmp_path: Path) -> None:
+    """A cold npx takes 20 s; that says nothing of its era."""
+    async with serving(tmp_path, "late-discover=1.0", call_timeout_seconds=0.3) as served:
+        assert await served.tool(a_call(1, "echo", n=1)) == {"echo": {"n": 1}}
         assert (served.verdict, len(served.started)) == ((True, None), 1)
 
 
