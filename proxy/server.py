@@ -113,6 +113,7 @@ class _Daemon:
         self._load = load
         self._listeners = listeners
         self._stopping = anyio.Event()
+        self._reloading = anyio.Lock()
         self._served = anyio.Event()
         self._signals = 0
         self._server = _Server(
@@ -193,23 +194,30 @@ class _Daemon:
         if self._bridge.settings.config is not None or signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
             ours.append(signal.SIGHUP)
         with anyio.open_signal_receiver(*ours) as signals:
-            task_status.started()
-            async for signum in signals:
-                if signum == signal.SIGHUP and self._bridge.settings.config is not None:
-                    await self._reload()
-                    continue
-                self._signals += 1
-                logger.info("stopping", extra={"signal": signal.Signals(signum).name, "nth": self._signals})
-                self._stopping.set()
-                if self._signals > 1:
-                    self._bridge.end_now("second signal")
-                    self._server.force_exit = True
+            async with anyio.create_task_group() as reloads:  # a slow disk must not keep a SIGTERM waiting
+                task_status.started()
+                async for signum in signals:
+                    if signum == signal.SIGHUP and self._bridge.settings.config is not None:
+                        reloads.start_soon(self._reload)
+                    else:
+                        self._stop(signum)
+
+    def _stop(self, signum: int) -> None:
+        self._signals += 1
+        logger.info("stopping", extra={"signal": signal.Signals(signum).name, "nth": self._signals})
+        self._stopping.set()
+        if self._signals > 1:
+            self._bridge.end_now("second signal")
+            self._server.force_exit = True
 
     async def _reload(self) -> None:
         """Serve what the config file names now; a file that can't be used leaves everything as it is."""
         try:
-            settings = await anyio.to_thread.run_sync(self._load)
-            await self._bridge.reload(settings)
+            async with self._reloading:  # one after the other, or an older file could win
+                if self._stopping.is_set():
+                    return
+                settings = await anyio.to_thread.run_sync(self._load)
+                await self._bridge.reload(settings)
         except SettingsError as error:
             logger.error("config file not taken over: %s", "; ".join(error.faults))
         except ConfigError as error:

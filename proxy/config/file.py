@@ -123,13 +123,13 @@ class _Reader:
             for key in entry
             if key not in _ENTRY and key != "url"
         ]
-        entry = {key: self._expanded(value, name, key) for key, value in entry.items() if key in _ENTRY or key == "url"}
         if self._is(entry, name, "disabled", default=False) or not self._is(entry, name, "enabled", default=True):
             return None
         kind = entry.get("type", "stdio")
-        if kind in _REMOTE or ("url" in entry and "command" not in entry):
+        if (isinstance(kind, str) and kind in _REMOTE) or ("url" in entry and "command" not in entry):
             self._warn(name, "is a remote server; it is not served here")
             return None
+        entry = {key: self._expanded(value, name, key) for key, value in entry.items() if key in _ENTRY}
         if kind != "stdio":
             raise self._fault(name, "type", "must be stdio, or that of a remote server")
         return ServerEntry(

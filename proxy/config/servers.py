@@ -25,6 +25,9 @@ PER_SERVER = frozenset(
 )
 """Settings that one server may have otherwise."""
 
+_OF_A_SERVER = frozenset({"command", "argv", "demo", "env", "cwd", "max_json_depth", "ping_interval_seconds"})
+"""What else makes a server what it is; all that is left belongs to the listener, the daemon and its logs."""
+
 _NOT_INHERITED = {"command", "argv", "demo", "config", "named_server", "default_server", "server_name", "cwd", "watch"}
 
 
@@ -66,6 +69,11 @@ def servers_of(settings: Settings, file: ConfigFile | None) -> Servers:
     if not found:
         raise ConfigError(f"{file.path if file else '--config'}: names no server that is to be served here")
     return Servers(found, _default(settings, found), warnings)
+
+
+def is_same_server(one: Settings, other: Settings) -> bool:
+    """Whether a server with these settings need not be started anew to have the others."""
+    return all(getattr(one, field) == getattr(other, field) for field in PER_SERVER | _OF_A_SERVER)
 
 
 def top_settings(file: ConfigFile) -> tuple[dict[str, Any], list[str]]:

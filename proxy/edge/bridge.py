@@ -18,7 +18,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from proxy.config.file import read_config
-from proxy.config.servers import Servers, servers_of
+from proxy.config.servers import Servers, is_same_server, servers_of
 from proxy.edge.answers import error_body
 from proxy.edge.directory import Directory
 from proxy.edge.front import Front
@@ -77,6 +77,7 @@ class Bridge:
         self.warnings = servers.warnings
         self._replace(servers)
         self._was_cut = False
+        self._retiring: set[Served] = set()
         self._tasks: TaskGroup | None = None
         self.asgi: ASGIApp = self._build(is_daemon)
         """The ASGI application. It has no lifespan of its own; `run` is the life."""
@@ -114,8 +115,11 @@ class Bridge:
 
     async def _retire(self, server: Served) -> None:
         """Let a server that is in the directory no more finish what is open."""
-        await server.drain(self._grace_seconds)
-        self._was_cut |= server.was_cut
+        try:
+            await server.drain(self._grace_seconds)
+        finally:
+            self._was_cut |= server.was_cut
+            self._retiring.discard(server)
         server.retired.set()
         logger.info("server retired", extra={"server": server.name})
 
@@ -149,6 +153,7 @@ class Bridge:
         before = set(self.directory.servers)
         added, gone = self._replace(servers)
         if self._tasks is not None:
+            self._retiring.update(gone)
             for server in gone:
                 self._tasks.start_soon(self._retire, server)
             for server in added:
@@ -169,13 +174,17 @@ class Bridge:
         kept = {
             name: before[name]
             for name, settings in servers.by_name.items()
-            if name in before and before[name].settings == settings
+            if name in before and is_same_server(before[name].settings, settings)
         }
         added = [Served(name, settings, self._shared) for name, settings in servers.by_name.items() if name not in kept]
         self.directory.replace({**kept, **{server.name: server for server in added}}, servers.default)
         return added, [server for name, server in before.items() if kept.get(name) is not server]
 
     # ---- the end
+
+    def _all(self) -> list[Served]:
+        """Those that are served, and those that finish what is open."""
+        return [*self.directory.servers.values(), *self._retiring]
 
     async def drain(self) -> None:
         """Refuse new work, let calls in flight finish, end every session, wait for the children.
@@ -185,7 +194,7 @@ class Bridge:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._kill_after, self.settings.drain_timeout_seconds)
             async with anyio.create_task_group() as drains:
-                for server in self.directory.servers.values():
+                for server in self._all():
                     drains.start_soon(server.drain, self._grace_seconds)
             tasks.cancel_scope.cancel()
 
@@ -197,11 +206,11 @@ class Bridge:
     @property
     def was_cut(self) -> bool:
         """Whether an end had to cut a call off or kill a child."""
-        return self._was_cut or any(server.was_cut for server in self.directory.servers.values())
+        return self._was_cut or any(server.was_cut for server in self._all())
 
     def end_now(self, reason: str) -> None:
         """End everything, and kill every child: whoever asks does not want to wait for the ladder."""
-        for server in self.directory.servers.values():
+        for server in self._all():
             server.end_all(reason)
         self.places.kill_all()
 
@@ -214,7 +223,7 @@ class Bridge:
 
         Then it leaves `run`.
         """
-        for server in self.directory.servers.values():
+        for server in self._all():
             server.end_listens()
         if self._tasks is not None:
             self._tasks.start_soon(self.drain)

@@ -10,6 +10,12 @@ from proxy.sessions.modern.call import Principal
 
 ModernIsolation = Literal["auto", "shared", "request"]
 
+_FORWARDING = (
+    *(b"forwarded", b"x-forwarded-", b"via", b"x-real-ip", b"x-client-ip", b"true-client-ip", b"cf-connecting-ip"),
+    *(b"x-envoy-", b"x-original-", b"fly-client-ip"),
+)
+"""How the headers begin by which a proxy says that a request is not its own."""
+
 EVERYBODY = Principal("everybody", "everybody")
 STRANGER = Principal("stranger", None)
 
@@ -37,6 +43,6 @@ class Isolation:
             return STRANGER
         if self._mode == "auto":
             for name in headers:
-                if name.startswith((b"x-forwarded-", b"forwarded")):
+                if name.startswith(_FORWARDING):
                     return STRANGER
         return EVERYBODY

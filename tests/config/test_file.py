@@ -88,9 +88,17 @@ def test_remote_servers_and_unknown_keys_are_named_and_left_out(tmp_path: Path) 
     ]
 
 
+def test_what_is_not_served_may_refer_to_anything(tmp_path: Path) -> None:
+    off = '"off": {"command": "${NONE}", "disabled": true}, "far": {"url": "https://x", "headers": {"a": "${NONE}"}}'
+    file = read_config(written(tmp_path, '{"mcpServers": {' + off + ', "a": {"command": "x"}}}'), ENVIRON)
+
+    assert [server.name for server in file.servers] == ["a"]
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
+        ('{"mcpServers": {"a": {"command": "x", "type": []}}}', "server 'a', type: must be stdio"),
         ("", "is no JSON: it is empty or ends too early"),
         ('{"a": \n secret}', "is no JSON: line 2, column 2"),
         ("[]", "must be an object with mcpServers in it"),

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from proxy.config.file import ConfigError, read_config
-from proxy.config.servers import Servers, servers_of
+from proxy.config.servers import Servers, is_same_server, servers_of
 from proxy.settings import Settings, SettingsError
 
 
@@ -91,3 +91,14 @@ def test_a_setting_in_the_file_that_can_not_be_is_refused_with_its_place(tmp_pat
         servers(tmp_path, {"port": 70_000, "mcpServers": {"a": entry()}})
 
     assert "servers.json: port: 70000 is not allowed" in caught.value.faults[0]
+
+
+def test_a_server_is_the_same_whatever_becomes_of_the_listener(tmp_path: Path) -> None:
+    one = servers(tmp_path, {"mcpServers": {"a": entry()}}).by_name["a"]
+    other = servers(tmp_path, {"port": 1, "log_level": "debug", "mcpServers": {"a": entry()}}).by_name["a"]
+    changed = servers(tmp_path, {"mcpServers": {"a": entry(env={"A": "1"})}}).by_name["a"]
+    slower = servers(tmp_path, {"idle_timeout": "1m", "mcpServers": {"a": entry()}}).by_name["a"]
+
+    assert is_same_server(one, other)
+    assert not is_same_server(one, changed)
+    assert not is_same_server(one, slower)

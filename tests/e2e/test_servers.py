@@ -111,6 +111,28 @@ async def test_a_reload_adds_changes_and_removes_and_leaves_the_unchanged_alone(
             assert failed["id"] == "h" and failed["error"]["code"] == -32603
 
 
+async def test_sigterm_waits_for_the_open_calls_of_a_server_that_was_taken_away(tmp_path: Path) -> None:
+    config = write(tmp_path / "c.json", stays=entry(), goes=entry())
+    with running_daemon(*GRACES, "--config", str(config)) as daemon:
+        async with open_session(url_of(daemon, "goes")) as goes, anyio.create_task_group() as tasks:
+            open_call = goes.begin(tasks, call(1, "sleep", seconds=2.0))
+
+            async def is_open() -> bool:
+                return bool((await health(goes))["calls_in_flight"])
+
+            await until(is_open, "the call is open")
+            write(config, stays=entry())
+            daemon.signal(signal.SIGHUP)
+
+            async def is_read() -> bool:
+                return set((await health(goes))["servers"]) == {"stays"}
+
+            await until(is_read, "the file is read again")
+            daemon.signal(signal.SIGTERM)
+            assert (await open_call.response()).json()["result"] == {"slept": True}
+        assert daemon.wait() == 0
+
+
 async def test_a_file_that_can_not_be_used_leaves_everything_as_it_is(tmp_path: Path) -> None:
     config = write(tmp_path / "c.json", one=entry())
     with running_daemon(*GRACES, "--config", str(config)) as daemon:
