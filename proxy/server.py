@@ -32,6 +32,7 @@ from proxy.edge.middleware.origin import is_loopback_name
 from proxy.errors import ProxyError
 from proxy.http1 import Http1Limits, Http1Protocol
 from proxy.listener import Door, listen
+from proxy.memory import share_one_heap
 from proxy.settings import Settings, SettingsError
 
 logger = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ def serve(settings: Settings, *, load: Callable[[], Settings]) -> int:
         settings: What to serve.
         load: Gives the settings anew, the file read again.
     """
+    share_one_heap()
     try:
         bridge = Bridge(settings, is_daemon=True)
         _look_for_programs(bridge)
