@@ -175,8 +175,8 @@ class Settings(BaseSettings):
     continuation_timeout_seconds: Annotated[Seconds, Field(gt=0, le=86_400)] = 600.0
     """A call that asked for input, or a task, is given up when its client has not come back for this long."""
 
-    max_continuations: Annotated[Count, Field(ge=1, le=100_000)] = 256
-    """Calls that wait for input of their clients at once."""
+    max_continuations: Annotated[Count, Field(ge=1, le=100_000)] = 128
+    """Calls that wait for input of their clients at once; each may keep a process, so fewer than --max-children."""
 
     max_listens: Annotated[Count, Field(ge=1, le=100_000)] = 1024
     """Clients that listen for changes on one child."""

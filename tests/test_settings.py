@@ -285,7 +285,7 @@ def test_the_defaults_are_those_of_the_manual() -> None:
         **{"stdin_grace_seconds": 2, "term_grace_seconds": 2, "slow_reader_timeout_seconds": 30},
         **{"ping_interval_seconds": 15, "commit_after_seconds": 5, "server_request_timeout_seconds": 50},
         **{"legacy_sse": False, "modern_isolation": "auto", "modern_commit_after_seconds": 15, "lease_wait_seconds": 2},
-        **{"continuation_timeout_seconds": 600, "max_continuations": 256, "max_listens": 1024},
+        **{"continuation_timeout_seconds": 600, "max_continuations": 128, "max_listens": 1024},
         **{"probe_timeout_seconds": 10, "config": None, "named_server": {}, "default_server": None, "watch": False},
         **{"dead_peer_timeout_seconds": 45, "replay_events": 1000, "replay_size_bytes": 1 << 20},
         **{"replay_age_seconds": 300, "reconnect_delay_seconds": 1, "close_stream_after_seconds": None},

@@ -28,6 +28,9 @@ TASKS_EXTENSION = f"{PREFIX}tasks"
 LOG_LEVELS = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
 """From the most talkative on. Spec: 2026-07-28 server/utilities/logging."""
 
+MAX_CLIENT_BYTES = 64 * 1024
+"""What a client may say of itself, in one member. Ours: it is parsed for each request, and kept with a child."""
+
 REMOVED_METHODS = frozenset(
     {
         *("initialize", "ping", "logging/setLevel", "resources/subscribe", "resources/unsubscribe"),
@@ -142,6 +145,8 @@ def read_envelope(request: Request) -> ModernRequest:
     if version is None:
         raise EnvelopeMalformed(f"Invalid params: {ENVELOPE_KEY} must be a string")
     for key in (CAPABILITIES_KEY, CLIENT_INFO_KEY):
+        if key in meta and len(memoryview(meta[key])) > MAX_CLIENT_BYTES:
+            raise EnvelopeMalformed(f"Invalid params: {key} is larger than {MAX_CLIENT_BYTES} bytes")
         if key in meta and bytes(meta[key])[:1] != b"{":
             raise EnvelopeMalformed(f"Invalid params: {key} must be an object")
     level = text_at(meta, LOG_LEVEL_KEY)

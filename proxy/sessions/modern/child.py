@@ -145,6 +145,10 @@ class SharedChild:
     def check(self, now: float) -> None:
         """Act on what has taken too long. Called a few times a second."""
         self.mux.check(now)
+        if self.mux.link.stuck_seconds() > self._limits.stdin_stall_timeout_seconds:
+            # A client without a session has no other child to go to: the next call must find a new one.
+            self.end("does not read its stdin", ChildNotReading())
+            return
         if self.translator is not None:
             self.translator.check(now)
 

@@ -13,7 +13,7 @@ class ModernLimits:
     idle_timeout_seconds: float | None = 1800.0
     lease_wait_seconds: float = 2.0
     max_calls_per_child: int = 128
-    max_continuations: int = 256
+    max_continuations: int = 128
     max_listens: int = 1024
     place_timeout_seconds: float = 10.0
     probe_timeout_seconds: float = 10.0

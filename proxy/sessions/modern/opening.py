@@ -15,6 +15,8 @@ from msgspec import Raw
 
 from proxy.errors import AnswerUnusable, ProxyError
 from proxy.protocol.envelope import CAPABILITIES_KEY, CLIENT_INFO_KEY, MODERN_VERSIONS, ModernRequest, read_envelope
+from proxy.protocol.ids import decode_id
+from proxy.protocol.jsontext import as_object
 from proxy.protocol.messages import ENVELOPE_KEY, Request, Response, parse_client_message
 from proxy.sessions.modern.child import SharedChild
 from proxy.version import __version__
@@ -116,9 +118,8 @@ def _finding(answer: Response | ProxyError) -> Finding:
 
 def code_of(response: Response) -> int | None:
     """The code of an error; None if it is a result, or the error has no proper code."""
-    raw = response.members.get("error")
-    error = _decoded(raw) if raw is not None else None
-    code = error.get("code") if isinstance(error, dict) else None
+    error = as_object(response.members.get("error"))
+    code = decode_id(error["code"]) if error is not None and "code" in error else None
     return code if isinstance(code, int) else None
 
 

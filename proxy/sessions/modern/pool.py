@@ -124,6 +124,11 @@ class Pool:
                 tasks.cancel_scope.cancel()
 
     @property
+    def is_running(self) -> bool:
+        """Whether children can be started."""
+        return self._tasks is not None
+
+    @property
     def children(self) -> set[SharedChild]:
         """Those that serve, or are being started."""
         return self._alive

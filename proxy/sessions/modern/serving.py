@@ -173,6 +173,8 @@ class ModernServing:
         Raises:
             ProxyError: If it can't be sent; says why.
         """
+        if not self.pool.is_running:
+            raise Draining
         request = call.request
         if request.method in REMOVED_METHODS:
             raise MethodNotFound
@@ -228,8 +230,10 @@ class ModernServing:
         request = call.request
         if not request.declares("extensions", TASKS_EXTENSION):
             raise CapabilityMissing(data={"requiredCapabilities": {"extensions": {TASKS_EXTENSION: {}}}})
-        task = self.tasks.find(request.text("taskId"), principal=call.principal.name)
-        await self._send(call, task.child, {})
+        child = self.tasks.find(request.text("taskId"), principal=call.principal.name).child
+        if child.group is None:  # the task may be forgotten meanwhile
+            call.on_ended = lambda: self._end_if_unneeded(child)
+        await self._send(call, child, {})
 
     async def _listen(self, call: ModernCall) -> None:
         group = call.principal.group
