@@ -95,11 +95,11 @@ class Bridge:
             for server in self.directory.servers.values():
                 await servers.enter_async_context(server.run())
             async with anyio.create_task_group() as tasks:
-                self._tasks = tasks
-                self._shutdown.rearm()
-                self._presence.started(tasks)
-                tasks.start_soon(self._uploads.watch)
                 try:
+                    self._tasks = tasks
+                    self._shutdown.rearm()
+                    self._presence.started(tasks)
+                    tasks.start_soon(self._uploads.watch)
                     yield
                 finally:
                     self._tasks = None
@@ -117,11 +117,13 @@ class Bridge:
         """Let a server that is in the directory no more finish what is open."""
         try:
             await server.drain(self._grace_seconds)
+            logger.info("server retired", extra={"server": server.name})
+        except Exception:  # of one server; in this task group it would end all others
+            logger.exception("server retired badly", extra={"server": server.name})
         finally:
             self._was_cut |= server.was_cut
             self._retiring.discard(server)
-        server.retired.set()
-        logger.info("server retired", extra={"server": server.name})
+            server.retired.set()
 
     # ---- which servers there are
 

@@ -5,6 +5,7 @@ shared timer: a scope with a deadline for each would cost a tenth of a call.
 """
 
 import asyncio
+import logging
 from dataclasses import dataclass
 
 import anyio
@@ -12,6 +13,8 @@ from starlette.types import Message, Receive
 
 from proxy.errors import BodyStalled, BodyTooLarge, ProxyError, TooManyUploads
 from proxy.observe import Counts
+
+logger = logging.getLogger(__name__)
 
 CHECK_SECONDS = 0.25
 """How often uploads are looked at; each limit may be late by twice this."""
@@ -73,7 +76,10 @@ class Uploads:
         loop = asyncio.get_running_loop()
         while True:
             await anyio.sleep(CHECK_SECONDS)
-            self._check(loop.time())
+            try:
+                self._check(loop.time())
+            except Exception:  # a bug; the task group that this is in has everything else in it
+                logger.exception("uploads not looked at")
 
     async def read(self, receive: Receive, headers: dict[bytes, bytes]) -> bytes:
         """The whole body; its limit is enforced while it arrives: a Content-Length may lie or be absent.

@@ -250,3 +250,22 @@ async def test_a_call_whose_body_comes_bit_by_bit_is_served() -> None:
         await response.serve(app)
 
         assert (response.status, b'{"text":"x"}' in response.body.replace(b" ", b"")) == (200, True)
+
+
+async def test_a_fault_of_the_watch_does_not_stop_it(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It shares a task group with everything else."""
+    looks: list[float] = []
+
+    def fail(now: float) -> None:
+        looks.append(now)
+        raise RuntimeError("a bug")
+
+    async with watched() as (uploads, _):
+        monkeypatch.setattr(uploads, "_check", fail)
+        with anyio.fail_after(5):
+            while len(looks) < 2:  # noqa: ASYNC110 (it tells nobody)
+                await anyio.sleep(0.01)
+
+    assert "uploads not looked at" in caplog.text

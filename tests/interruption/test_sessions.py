@@ -287,6 +287,7 @@ class Scene:
             "descriptors": open_files() - self.files - FILES_OF_A_CHILD * len(sessions),
             "tasks": len(asyncio.all_tasks()) - self.tasks - len(sessions),
             "held requests": len(self.bridge._presence._held),
+            "uploads": len(self.bridge._uploads._uploads) + self.bridge._uploads.size_bytes,
             "connections": sum(each._connections for each in sessions),
             "places among the calls": sum(1 - each._places.value for each in sessions),
             "calls": sum(len(each.exchange._calls) + len(each.exchange._child_ids) for each in sessions),
