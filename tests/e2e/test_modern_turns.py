@@ -48,7 +48,7 @@ async def _round(daemon: Daemon) -> None:
 
 async def test_every_turn_comes_back_whether_it_was_answered_declined_or_abandoned() -> None:
     """A client that never retries costs a bounded one, and memory does not grow with them."""
-    flags = ("--lease-wait", "0.2s", "--continuation-timeout", "12s", "--idle-timeout", "10m")
+    flags = ("--lease-wait", "0.2s", "--continuation-timeout", "20s", "--idle-timeout", "10m")
     with serving_modern(*flags, modes=("legacy-only",)) as daemon:
         await _round(daemon)
         before = psutil.Process(daemon.pid).memory_info().rss
