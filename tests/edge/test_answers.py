@@ -9,7 +9,7 @@ from msgspec import Raw
 from starlette.types import Message
 
 from proxy import errors
-from proxy.edge.answers import PIECE_BYTES, REFUSALS, SMALL_BYTES, error_body, send_json_in_time
+from proxy.edge.answers import MIDDLING_BYTES, PIECE_BYTES, REFUSALS, SMALL_BYTES, error_body, send_json_in_time
 from proxy.errors import ProxyError, RevisionUnsupported
 
 LEAVES = [
@@ -61,8 +61,18 @@ class Reader:
         self.messages.append(message)
 
 
-@pytest.mark.parametrize("size", [0, 1, SMALL_BYTES, SMALL_BYTES + 1, PIECE_BYTES, PIECE_BYTES + 1, 3 * PIECE_BYTES])
-async def test_a_large_answer_goes_out_in_pieces_that_are_the_whole(size: int) -> None:
+@pytest.mark.parametrize(
+    ("size", "pieces"),
+    [
+        (0, 1),
+        (SMALL_BYTES, 1),
+        (SMALL_BYTES + 1, 1),
+        (MIDDLING_BYTES, 1),
+        (MIDDLING_BYTES + 1, MIDDLING_BYTES // PIECE_BYTES + 1),
+        (8 * PIECE_BYTES, 8),
+    ],
+)
+async def test_a_large_answer_goes_out_in_pieces_that_are_the_whole(size: int, pieces: int) -> None:
     reader, body = Reader(10), bytes(range(256)) * (size // 256) + b"x" * (size % 256)
 
     await send_json_in_time(reader.send, 200, body, [(b"a", b"b")], timeout_seconds=5)
@@ -71,7 +81,7 @@ async def test_a_large_answer_goes_out_in_pieces_that_are_the_whole(size: int) -
     assert (b"content-length", b"%d" % size) in head["headers"] and (b"a", b"b") in head["headers"]
     assert b"".join(part["body"] for part in parts) == body
     assert [part.get("more_body", False) for part in parts] == [True] * (len(parts) - 1) + [False]
-    assert all(len(part["body"]) <= PIECE_BYTES for part in parts)
+    assert len(parts) == pieces
 
 
 async def test_a_client_that_takes_nothing_more_is_left_with_half_an_answer(caplog: pytest.LogCaptureFixture) -> None:
@@ -79,7 +89,7 @@ async def test_a_client_that_takes_nothing_more_is_left_with_half_an_answer(capl
     reader = Reader(2)
 
     with anyio.fail_after(5):
-        await send_json_in_time(reader.send, 200, b"x" * 4 * PIECE_BYTES, timeout_seconds=0.02)
+        await send_json_in_time(reader.send, 200, b"x" * 8 * PIECE_BYTES, timeout_seconds=0.02)
 
     assert len(reader.messages) == 3
     assert "answer of a slow reader cut" in caplog.text
