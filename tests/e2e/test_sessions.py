@@ -307,6 +307,7 @@ async def test_sessions_that_saw_only_initialize_make_room() -> None:
             third = await used.another()
 
             assert error_of(await unused.post(PING)) == GONE
+            assert (await health(used))["counts"]["evicted.unused_session"] == 1
             assert (await used.answer(PING))["result"] == {}
             assert (await third.answer(PING))["result"] == {}
             await until_counts(used, sessions=2, children=2)

@@ -116,15 +116,15 @@ async def test_when_all_was_delivered_there_is_nothing_more_to_come_back_for(dae
             assert (again.response.status_code, await again.body()) == (204, b"")
 
 
-@pytest.mark.parametrize("unknown", ["99-1", "x", "1-99999", "", "-1", "1-1" * 1000, "18446744073709551616-1"])
-async def test_an_event_of_nobody_opens_an_ordinary_stream(daemon: Daemon, unknown: str) -> None:
+async def test_an_event_of_nobody_opens_an_ordinary_stream(daemon: Daemon) -> None:
     """Design part 3: 200, counted."""
     async with faulty_session(daemon) as (client, _):
-        before = (await health(client))["counts"].get("resumed.unknown", 0)
-        async with client.listen({"last-event-id": unknown}) as events:
-            assert events.response.status_code == 200
-            await events.primed()
-        assert (await health(client))["counts"]["resumed.unknown"] == before + 1
+        for unknown in ("99-1", "x", "1-99999", "", "-1", "1-1" * 1000, "18446744073709551616-1"):
+            before = (await health(client))["counts"].get("resumed.unknown", 0)
+            async with client.listen({"last-event-id": unknown}) as events:
+                assert events.response.status_code == 200
+                await events.primed()
+            assert (await health(client))["counts"]["resumed.unknown"] == before + 1
 
 
 async def test_an_event_of_another_session_is_an_event_of_nobody(daemon: Daemon) -> None:

@@ -48,7 +48,7 @@ async def cost_of_64_mib(daemon: Daemon, send: Callable[[int], Awaitable[None]])
     raise AssertionError(f"not linear: {ratios}")
 
 
-@pytest.mark.parametrize("noise", ["x", "[", '{"jsonrpc":', "\xff\xfe"], ids=["text", "[", "{", "not UTF-8"])
+@pytest.mark.parametrize("noise", ['{"jsonrpc":', "\xff\xfe"], ids=["almost JSON", "not UTF-8"])
 async def test_64_mib_of_noise_on_one_line_cost_linear_time_and_bounded_memory(daemon: Daemon, noise: str) -> None:
     async with faulty_session(daemon) as (client, _):
 

@@ -16,10 +16,10 @@ DEAD_PEER_SECONDS = 16
 
 @pytest.mark.skipif(sys.platform != "linux", reason="socket filters and TCP_USER_TIMEOUT are Linux's")
 async def test_clients_that_are_cut_off_are_noticed_and_their_sessions_end() -> None:
-    """Design part 4, presence: on GET, on a call that streams, and on one that has not been answered at all. Then the
+    """Design part 4, presence: on GET, on a call that streams, and on one of which nothing was said before. Then the
     idle clock runs; the calls are ended with their sessions."""
     times = ("--slow-reader-timeout", "1s", "--dead-peer-timeout", f"{DEAD_PEER_SECONDS}s", "--idle-timeout", "1s")
-    with serving(*times, "--ping-interval", "1s") as daemon:
+    with serving(*times, "--ping-interval", "1s", "--commit-after", "2s") as daemon:
         async with unharmed(daemon), AsyncExitStack() as stack:
             clients = [await stack.enter_async_context(open_session(daemon.url)) for _ in range(3)]
             listening, streaming, waiting = [await stack.enter_async_context(raw_connection(daemon)) for _ in clients]
