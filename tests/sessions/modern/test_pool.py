@@ -235,6 +235,21 @@ async def test_a_process_that_somebody_listens_to_is_not_idle(tmp_path: Path) ->
         await served.until_only(0)
 
 
+async def test_a_fault_of_ours_in_a_look_at_one_thing_is_none_of_another(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serving(tmp_path, idle_timeout_seconds=0.3) as served:
+
+        def fail(_: float) -> None:
+            raise RuntimeError("injected")
+
+        served.pool.checks.insert(0, fail)
+        await served.answer(a_call())
+        await served.until_only(0)
+
+    assert "check failed" in caplog.text
+
+
 # ---- room
 
 
