@@ -54,11 +54,14 @@ HOLDS = {
     "pool.py Pool.shared: self._changed.wait": "nothing",
     "pool.py Pool.shared: self._start_shared": "nothing",
     "rules.py _learn: ask": "a child, or a turn on it, and a question of the bridge",
-    "rules.py check_call: _learn": "a child, or a turn on it",
+    "rules.py _learn_once: _learn": "a child, or a turn on it, and the question of all others",
+    "rules.py _learn_once: child.rules_lock": "a child, or a turn on it",
+    "rules.py check_call: _learn_once": "a child, or a turn on it",
     "serving.py ModernServing._begin_call: check_call": "a child, or a turn on it",
     "serving.py ModernServing._begin_call: self._send": "a child, or a turn on it",
     "serving.py ModernServing._begin_call: self.pool.own": "nothing yet",
     "serving.py ModernServing._begin_call: self.pool.shared": "nothing yet",
+    "serving.py ModernServing._begin_retry: check_call": "the state that is being used up",
     "serving.py ModernServing._begin_retry: self._send": "the state that is being used up",
     "serving.py ModernServing._begin_task: self._send": "nothing",
     "serving.py ModernServing._listen: self.pool.shared": "nothing",
@@ -142,15 +145,16 @@ class Scene:
 
     async def go_on(self) -> None:
         """Answer a question of the child; there is no place for that."""
-        asking = await self.served.begin(a_call(1, "ask-elicit", capabilities=ASKED))
+        asking = await self.served.begin(a_call(1, "ask-elicit", capabilities=ASKED, a=1))
         try:
             asked = (await answer_of(asking))["result"]
         finally:
             asking.abandon()
         (key,) = asked["inputRequests"]
-        params = {"name": "ask-elicit", "arguments": {}, "requestState": asked["requestState"]}
+        params = {"name": "ask-elicit", "arguments": {"a": 1}, "requestState": asked["requestState"]}
         params["inputResponses"] = {key: {"action": "decline"}}
         held = await self.served.begin(a_call(1, "hold"))
+        held.child.rules = None
         try:
             await self.be_refused(a_request(2, "tools/call", params, capabilities=ASKED))
         finally:
@@ -229,6 +233,17 @@ async def no_reader(tmp_path: Path) -> AsyncIterator[Scene]:
 
 
 @asynccontextmanager
+async def no_listing(tmp_path: Path) -> AsyncIterator[Scene]:
+    """A child that somebody else is asking for its tools."""
+    async with serving(tmp_path) as served:
+        scene = Scene(served)
+        child = await served.pool.shared("everybody", a_call())
+        scene.keep(child)
+        async with child.rules_lock:
+            yield scene
+
+
+@asynccontextmanager
 async def no_turn(tmp_path: Path) -> AsyncIterator[Scene]:
     """A child that gives turns, and a call that has the turn."""
     async with serving(tmp_path, "legacy-only", lease_wait_seconds=0.02) as served:
@@ -271,6 +286,10 @@ SCENES: dict[str, tuple[Callable[[Path], AbstractAsyncContextManager[Scene]], Ca
     "a call without a place": (no_place, lambda scene: partial(scene.be_refused, a_call())),
     "a task without a place": (no_place, lambda scene: partial(scene.be_refused, task_of(scene))),
     "a call to a child that does not read": (no_reader, lambda scene: partial(scene.give_up, a_call())),
+    "a call while the tools are listed": (
+        no_listing,
+        lambda scene: partial(scene.give_up, a_call(1, "echo", a=1)),
+    ),
     "a call without a turn": (no_turn, lambda scene: partial(scene.ask, a_call(1, capabilities=ASKED))),
     "a call without room": (no_room, lambda scene: partial(scene.be_refused, a_call(), STRANGER)),
 }

@@ -59,6 +59,7 @@ class SharedChild:
         self.holds = 0
         self.rules: Rules | None = None
         self.rules_at = 0.0
+        self.rules_lock = anyio.Lock()
         self.idle_since = self.created_at = loop.time()
         self.on_freed: Callable[[], None] = lambda: None
         """Called when a turn is over: somebody who waits may be next."""

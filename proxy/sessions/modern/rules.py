@@ -49,13 +49,13 @@ async def check_call(child: SharedChild, headers: Mapping[bytes, bytes], request
     """
     was_known = are_known(child, now)
     if not was_known:
-        await _learn(child, request, now)
+        await _learn_once(child, request, now)
     try:
         check_known(child, headers, request)
     except HeaderMismatch:
         if not was_known:
             raise
-        await _learn(child, request, now)
+        await _learn_once(child, request, now)
         check_known(child, headers, request)
 
 
@@ -64,6 +64,14 @@ def check_known(child: SharedChild, headers: Mapping[bytes, bytes], request: Mod
     rules = child.rules.get(request.text("name") or "") if child.rules else None
     if rules:
         check_arguments(headers, rules, request.params.get("arguments"))
+
+
+async def _learn_once(child: SharedChild, request: ModernRequest, now: float) -> None:
+    """Ask the child, once for all who want to know at the same time."""
+    before = child.rules_at
+    async with child.rules_lock:
+        if child.rules_at == before:
+            await _learn(child, request, now)
 
 
 async def _learn(child: SharedChild, request: ModernRequest, now: float) -> None:

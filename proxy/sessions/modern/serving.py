@@ -179,7 +179,7 @@ class ModernServing:
         if request.method in REMOVED_METHODS:
             raise MethodNotFound
         if "requestState" in request.params:
-            await self._begin_retry(call)
+            await self._begin_retry(call, headers)
             return
         if self._is_draining:
             raise Draining
@@ -212,7 +212,7 @@ class ModernServing:
                 child.end("its call was not begun", SessionEnded())
             raise
 
-    async def _begin_retry(self, call: ModernCall) -> None:
+    async def _begin_retry(self, call: ModernCall, headers: Mapping[bytes, bytes]) -> None:
         """Go on with a request that waited for input. Its state is used up before anything is waited for."""
         continuation = self.continuations.take(call.request, principal=call.principal.name)
         call.continuation = continuation
@@ -221,6 +221,8 @@ class ModernServing:
         if child.group is None:
             call.on_ended = lambda: self._end_if_unneeded(child)
         try:
+            if wants_rules(headers, call.request):
+                await check_call(child, headers, call.request, asyncio.get_running_loop().time())
             await self._send(call, child, {"requestState": continuation.inner})
         except BaseException:
             self._put_back(continuation)
