@@ -57,6 +57,7 @@ class PipeReader:
         self._on_data = on_data
         self._on_eof = on_eof
         self._paused = False
+        self._held = False
         with undone(partial(os.close, fd)):
             os.set_blocking(fd, False)
             self._loop.add_reader(fd, self._readable)
@@ -68,15 +69,29 @@ class PipeReader:
 
     def pause(self) -> None:
         """Leave what arrives in the pipe: its writer will wait once that is full."""
-        if self._fd >= 0 and not self._paused:
-            self._paused = True
-            self._loop.remove_reader(self._fd)
+        self._set(paused=True, held=self._held)
 
     def resume(self) -> None:
         """Read on."""
-        if self._fd >= 0 and self._paused:
-            self._paused = False
-            self._loop.add_reader(self._fd, self._readable)
+        self._set(paused=False, held=self._held)
+
+    def hold(self) -> None:
+        """Read nothing for a moment: what was read is not all taken yet. No pause."""
+        self._set(paused=self._paused, held=True)
+
+    def release(self) -> None:
+        """It is taken."""
+        self._set(paused=self._paused, held=False)
+
+    def _set(self, *, paused: bool, held: bool) -> None:
+        was_watched = not (self._paused or self._held)
+        self._paused, self._held = paused, held
+        is_watched = not (paused or held)
+        if self._fd >= 0 and was_watched != is_watched:
+            if is_watched:
+                self._loop.add_reader(self._fd, self._readable)
+            else:
+                self._loop.remove_reader(self._fd)
 
     def drain(self) -> None:
         """Read at once what is in the pipe now, paused or not; never waits.
@@ -93,7 +108,7 @@ class PipeReader:
     def close(self) -> None:
         """Stop reading; what is still in the pipe is lost."""
         if self._fd >= 0:
-            if not self._paused:
+            if not (self._paused or self._held):
                 self._loop.remove_reader(self._fd)
             os.close(self._fd)
             self._fd = -1

@@ -52,20 +52,21 @@ class StderrDrain:
         now = self._loop.time()
         self._budget = min(float(BURST_LINES), self._budget + (now - self._budget_at) * LINES_PER_SECOND)
         self._budget_at = now
-        if self._budget < 1:  # a flood: count it, look at its end only
-            self._left_out += data.count(b"\n")
-            self._rest = data[-MAX_LINE_BYTES:].rpartition(b"\n")[2]
-            return
-        *lines, rest = (self._rest + data).split(b"\n")
-        self._rest = rest[:MAX_LINE_BYTES]
+        *lines, rest = (self._rest + data).split(b"\n", int(self._budget))
         for line in lines:
             self._line(line)
+        over = rest.count(b"\n")
+        if over:  # a flood: count it, look at its end only
+            self._left_out += over
+            *last, rest = rest[-2 * TAIL_LINES * MAX_LINE_BYTES :].rsplit(b"\n", TAIL_LINES + 1)
+            for line in last[-min(over, TAIL_LINES) :]:
+                self._keep(line)
+        self._rest = rest[:MAX_LINE_BYTES]
 
     def _line(self, raw: bytes) -> None:
-        text = raw[:MAX_LINE_BYTES].decode(errors="replace").rstrip()
+        text = self._keep(raw)
         if not text:
             return
-        self._tail.append(text)
         if self._budget < 1:
             self._left_out += 1
             return
@@ -74,6 +75,13 @@ class StderrDrain:
             logger.warning("stderr lines left out", extra={"pid": self._pid, "lines": self._left_out})
             self._left_out = 0
         logger.info("%s", text, extra={"pid": self._pid})
+
+    def _keep(self, raw: bytes) -> str:
+        """Remember a line for diagnosis, and return it as text."""
+        text = raw[:MAX_LINE_BYTES].decode(errors="replace").rstrip()
+        if text:
+            self._tail.append(text)
+        return text
 
     def _flush(self) -> None:
         if self._rest:

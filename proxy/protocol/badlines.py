@@ -1,9 +1,29 @@
-"""Which call does a line answer that can't be read?"""
+"""Which call does a line answer that can't be read, and which lines are not worth a look?"""
 
 import re
 from collections.abc import Collection
 
+from proxy.protocol.framing import OversizedLine
+
+MAX_NOISE_LINES = 100
+"""Lines without a message in them that are looked at in one turn. Ours: a hundred say all that a flood of it says."""
+
 _ID = re.compile(rb'"id"\s*:\s*([0-9]{1,18})\b')
+
+
+def without_noise(lines: list[bytes | OversizedLine]) -> tuple[list[bytes | OversizedLine], int]:
+    """The lines that are worth a look, and how many are not: a flood of noise must not hold up everybody."""
+    if len(lines) <= MAX_NOISE_LINES:
+        return lines, 0
+    kept: list[bytes | OversizedLine] = []
+    noise = 0
+    for line in lines:
+        if isinstance(line, bytes) and b'"jsonrpc"' not in line:
+            noise += 1
+            if noise > MAX_NOISE_LINES:
+                continue
+        kept.append(line)
+    return kept, max(0, noise - MAX_NOISE_LINES)
 
 
 def call_answered_by(ends: bytes, open_calls: Collection[int]) -> int | None:

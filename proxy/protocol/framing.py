@@ -91,6 +91,14 @@ class LineDecoder:
         return line
 
 
+def split_after(data: bytes, lines: int) -> tuple[bytes, bytes]:
+    """The beginning of `data` with so many line ends in it at most, and the rest."""
+    parts = data.split(b"\n", lines)
+    if len(parts) <= lines:
+        return data, b""
+    return data[: len(data) - len(parts[-1])], parts[-1]
+
+
 def one_line(message: bytes) -> bytes:
     """The same JSON text without a raw CR or LF in it.
 

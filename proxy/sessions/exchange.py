@@ -21,7 +21,7 @@ from proxy.errors import (
     ProxyError,
 )
 from proxy.observe import Counts
-from proxy.protocol.badlines import call_answered_by
+from proxy.protocol.badlines import call_answered_by, without_noise
 from proxy.protocol.framing import one_line
 from proxy.protocol.ids import Id, IdMinter
 from proxy.protocol.messages import (
@@ -44,9 +44,6 @@ from proxy.sessions.stream import Ask, Failure, Stream
 from proxy.sessions.streams import Streams
 
 logger = logging.getLogger(__name__)
-
-MAX_NOISE_LINES = 100
-"""Lines without an object in them that are looked at in one read of a child's stdout."""
 
 _NO_CLIENT = "No client is connected that could answer"
 
@@ -203,14 +200,11 @@ class Exchange:
     # ---- from the child
 
     def received(self, lines: list[Line]) -> None:
-        """Take what one read of the child's stdout brought. Never raises: a bug costs one line."""
-        noise = 0
+        """Take some lines of the child's stdout. Never raises: a bug costs one line."""
+        lines, noise = without_noise(lines)
+        if noise:
+            self._counts.add("bad_line.not_json", noise)
         for line in lines:
-            if isinstance(line, bytes) and b"{" not in line:
-                noise += 1
-                if noise > MAX_NOISE_LINES:  # a flood of it must not hold up everybody: counted, not looked at
-                    self._counts.add("bad_line.not_json")
-                    continue
             try:
                 self._line(line)
             except Exception:

@@ -20,10 +20,11 @@ from proxy.errors import (
     TooManyStreams,
 )
 from proxy.observe import Counts
+from proxy.protocol.badlines import MAX_NOISE_LINES
 from proxy.protocol.messages import Notification, Request, Response, parse_client_message
 from proxy.sessions import streams as streams_module
 from proxy.sessions.asks import MAX_OPEN_ASKS
-from proxy.sessions.exchange import MAX_NOISE_LINES, Exchange
+from proxy.sessions.exchange import Exchange
 from proxy.sessions.limits import SessionLimits
 from proxy.sessions.stream import SEEN_ELSEWHERE, Ask, Failure, Stream
 from tests.support.fake_link import FakeLink

@@ -17,7 +17,7 @@ LIMITS = (
 )
 TIMES = (
     *("--idle-timeout", "8s", "--unused-timeout", "6s", "--place-timeout", "3s", "--start-timeout", "5s"),
-    *("--call-timeout", "5s", "--stdin-stall-timeout", "3s", "--server-request-timeout", "2s"),
+    *("--call-timeout", "8s", "--stdin-stall-timeout", "3s", "--server-request-timeout", "2s"),
     *("--slow-reader-timeout", "2s", "--dead-peer-timeout", "17s", "--ping-interval", "1s", "--replay-age", "5s"),
     *("--commit-after", "0.2s"),
 )

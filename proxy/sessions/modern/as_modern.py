@@ -15,6 +15,7 @@ from msgspec import Raw
 
 from proxy.child.link import Line, Link
 from proxy.observe import Counts
+from proxy.protocol.badlines import without_noise
 from proxy.protocol.handshake import initialize, legacy_capabilities
 from proxy.protocol.ids import IdMinter
 from proxy.protocol.input_requests import read_declared
@@ -27,9 +28,6 @@ from proxy.sessions.modern.as_modern_routes import Routes
 from proxy.sessions.modern.as_modern_turns import Turns
 
 logger = logging.getLogger(__name__)
-
-MAX_NOISE_LINES = 100
-"""Lines without an object in them that are looked at in one read of a child's stdout."""
 
 
 class AsModern(Link):
@@ -195,14 +193,11 @@ class AsModern(Link):
     # ---- from the child
 
     def received(self, lines: list[Line]) -> None:
-        """Take what one read of the child's stdout brought. A bug costs one line."""
-        noise = 0
+        """Take some lines of the child's stdout. A bug costs one line."""
+        lines, noise = without_noise(lines)
+        if noise:
+            self._counts.add("bad_line.not_json", noise)
         for line in lines:
-            if isinstance(line, bytes) and b"{" not in line:
-                noise += 1
-                if noise > MAX_NOISE_LINES:  # a flood of it must not hold up everybody: counted, not looked at
-                    self._counts.add("bad_line.not_json")
-                    continue
             self._do(partial(self._line, line))
         self._flush()
 

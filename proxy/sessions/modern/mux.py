@@ -14,7 +14,7 @@ from msgspec import Raw
 from proxy.child.link import Line, Link
 from proxy.errors import AnswerUnusable, CallTimedOut, ChildNotReading, ProxyError
 from proxy.observe import Counts
-from proxy.protocol.badlines import call_answered_by
+from proxy.protocol.badlines import call_answered_by, without_noise
 from proxy.protocol.envelope import ModernRequest, reaches
 from proxy.protocol.framing import one_line
 from proxy.protocol.ids import IdMinter, text_at
@@ -34,8 +34,6 @@ from proxy.sessions.modern.sink import Sink
 
 logger = logging.getLogger(__name__)
 
-MAX_NOISE_LINES = 100
-"""Lines without an object in them that are looked at in one read of a child's stdout."""
 LOGGED_EVERY_SECONDS = 10.0
 
 _TOKEN = re.compile(rb'"progressToken"\s*:\s*([0-9]+)(?=\s*[,}])')
@@ -164,14 +162,11 @@ class Mux:
     # ---- from the child
 
     def received(self, lines: list[Line]) -> None:
-        """Take what one read of the child's stdout brought. Never raises: a bug costs one line."""
-        noise = 0
+        """Take some lines of the child's stdout. Never raises: a bug costs one line."""
+        lines, noise = without_noise(lines)
+        if noise:
+            self._counts.add("bad_line.not_json", noise)
         for line in lines:
-            if isinstance(line, bytes) and b"{" not in line:
-                noise += 1
-                if noise > MAX_NOISE_LINES:  # a flood of it must not hold up everybody: counted, not looked at
-                    self._counts.add("bad_line.not_json")
-                    continue
             try:
                 self._line(line)
             except Exception:

@@ -7,9 +7,10 @@ import pytest
 
 from proxy.child.link import Line
 from proxy.observe import Counts
+from proxy.protocol.badlines import MAX_NOISE_LINES
 from proxy.protocol.framing import OversizedLine
 from proxy.protocol.ids import IdMinter
-from proxy.sessions.modern.as_modern import MAX_NOISE_LINES, AsModern
+from proxy.sessions.modern.as_modern import AsModern
 from proxy.sessions.modern.as_modern_routes import MAX_EARLY_LINES
 from tests.sessions.modern.bridge import (
     DONE,
