@@ -18,7 +18,7 @@ def load(*argv: str, **environ: str) -> Settings:
     return Settings.load(argv, environ)
 
 
-SWITCHES = ("demo", "legacy_sse", "watch")
+SWITCHES = ("demo", "legacy_sse", "shared_server_requests", "watch")
 """Flags without a value."""
 
 
@@ -275,6 +275,7 @@ def test_the_defaults_are_those_of_the_manual() -> None:
         **{"child_era": "auto", "allowed_origin": (), "allowed_host": (), "log_level": "info", "log_format": "text"},
         **{"max_connections": 4096, "max_header_bytes": 65536, "header_timeout_seconds": 30},
         **{"keep_alive_timeout_seconds": 75},
+        **{"isolation": "session", "shared_server_requests": False},
         **{"max_sessions": 256, "max_children": 256, "max_calls_per_child": 128, "max_get_streams": 4},
         **{"max_json_depth": 256, "waiting_messages": 256, "waiting_size_bytes": 1 << 20},
         **{"max_body_bytes": 16 << 20, "max_line_bytes": 64 << 20, "stream_backlog_bytes": 8 << 20},
@@ -325,6 +326,13 @@ def test_a_server_is_never_served_where_nobody_checks_the_origin(name: str) -> N
     assert "this path is taken" in refused(*DEMO, "--path", "/", "--server-name", name)
 
     assert load(*DEMO, "--server-name", name).server_name == name
+
+
+@pytest.mark.parametrize("isolation", ["shared", "request"])
+def test_an_isolation_that_is_not_served_yet_is_refused(isolation: str) -> None:
+    assert f"--isolation {isolation} is not served yet" in refused(*DEMO, "--isolation", isolation)
+
+    assert load(*DEMO, "--isolation", "session").isolation == "session"
 
 
 def test_a_dead_peer_is_given_more_time_than_a_slow_reader() -> None:
