@@ -46,6 +46,8 @@ REAP_SECONDS = 1.0
 def serve(settings: Settings, *, load: Callable[[], Settings]) -> int:
     """Run the daemon until a signal; returns the process's exit code: 0 after a clean drain, else 1.
 
+    With `--on-child-exit exit` also until a child exits; then its code is returned, 128 + n for signal n.
+
     Args:
         settings: What to serve.
         load: Gives the settings anew, the file read again.
@@ -118,6 +120,8 @@ class _Daemon:
         self._reloading = anyio.Lock()
         self._served = anyio.Event()
         self._signals = 0
+        self._child_exit: int | None = None
+        bridge.on_child_exit = self._child_exited
         self._server = _Server(
             uvicorn.Config(
                 bridge.asgi,
@@ -161,6 +165,8 @@ class _Daemon:
             bridge.places.watch = guardian
             reaper = OrphanReaper(bridge.places.pids) if become_subreaper() else None
             await self._run(reaper)
+        if self._child_exit is not None and self._signals < 2:
+            return self._child_exit
         return 1 if self._signals > 1 or bridge.was_cut else 0
 
     async def _run(self, reaper: OrphanReaper | None) -> None:
@@ -203,6 +209,12 @@ class _Daemon:
                         reloads.start_soon(self._reload)
                     else:
                         self._stop(signum)
+
+    def _child_exited(self, returncode: int) -> None:
+        """Stop as that child has, unless we stop already. A shell calls the end by signal n 128 + n."""
+        if not self._stopping.is_set():
+            self._child_exit = 128 - returncode if returncode < 0 else returncode
+            self._stopping.set()
 
     def _stop(self, signum: int) -> None:
         self._signals += 1

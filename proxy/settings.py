@@ -192,6 +192,12 @@ class Settings(BaseSettings):
 
     # ---- children
 
+    on_child_exit: Literal["end", "respawn", "exit"] = "end"
+    """What the exit of a child ends: its session; nothing, another one is told what it knew; us, with its exit code."""
+
+    max_respawns: Annotated[Count, Field(ge=1, le=1000)] = 5
+    """With respawn: a session ends when more of its children die in a row, none of which has lived for a minute."""
+
     start_timeout_seconds: Annotated[Seconds, Field(gt=0, le=3600)] = 60.0
     """From the start of a child to its first answer. A cold npx or uvx takes 20 s."""
 

@@ -4,7 +4,7 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import anyio
@@ -53,11 +53,19 @@ class Bridge:
         settings: What to serve and how. `host` and `port` are the daemon's and not looked at here.
         is_daemon: Whether the listener is our own: then, bound to loopback, it refuses foreign Host names. A host
             application knows its names itself (`allowed_host`).
+
+    Attributes:
+        on_child_exit: Told the return code of a child whose exit is to end everything; for the daemon to set.
+
+    Raises:
+        ValueError: If a server has `on_child_exit="exit"` and this is no daemon: a host is not ours to stop.
     """
 
     def __init__(self, settings: Settings, *, is_daemon: bool = False) -> None:
         self.settings = settings
         self.counts = Counts()
+        self.on_child_exit: Callable[[int], None] = lambda _: None
+        self._is_daemon = is_daemon
         self.marker = secrets.token_hex(16)
         self.places = Places(max_children=settings.max_children)
         self._shutdown = Shutdown(self._wind_down)
@@ -71,6 +79,7 @@ class Bridge:
             uploads=self._uploads,
             shutdown=self._shutdown,
             is_local=is_daemon and is_loopback_name(settings.host),
+            on_child_exit=lambda returncode: self.on_child_exit(returncode),
         )
         self.directory = Directory(settings.path)
         servers = read_servers(settings)
@@ -172,6 +181,8 @@ class Bridge:
 
     def _replace(self, servers: Servers) -> tuple[list[Served], list[Served]]:
         """Put new ones into the directory, keep those that are the same; returns the new, and those that are gone."""
+        if not self._is_daemon and any(each.on_child_exit == "exit" for each in servers.by_name.values()):
+            raise ValueError("on_child_exit='exit' is for the daemon: an embedded bridge can't stop its host")
         before = self.directory.servers
         kept = {
             name: before[name]

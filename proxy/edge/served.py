@@ -1,7 +1,7 @@
 """How is one server put together: its children, whoever uses them, and its endpoint?"""
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -21,6 +21,7 @@ from proxy.edge.uploads import Uploads
 from proxy.observe import Counts
 from proxy.protocol.versions import LEGACY_VERSIONS
 from proxy.sessions.era import ServerEra
+from proxy.sessions.exits import Exits
 from proxy.sessions.limits import SessionLimits
 from proxy.sessions.manager import SessionManager
 from proxy.sessions.modern.limits import ModernLimits
@@ -42,6 +43,8 @@ class Shared:
     shutdown: Shutdown
     is_local: bool
     """Whether our own listener is bound to loopback."""
+    on_child_exit: Callable[[int], None] = lambda _: None
+    """Told the return code of a child whose exit is to end everything."""
 
 
 class Served:
@@ -65,6 +68,7 @@ class Served:
         self.settings = settings
         self.spec = child_spec(settings, marker=shared.marker)
         era = ServerEra(settings.child_era)
+        exits = Exits(settings.on_child_exit, on_exit=shared.on_child_exit)
         self.manager = SessionManager(
             spec=self.spec,
             limits=_session_limits(settings),
@@ -72,6 +76,7 @@ class Served:
             max_sessions=settings.max_sessions,
             places=shared.places,
             era=era,
+            exits=exits,
         )
         self.modern = ModernServing(
             spec=self.spec,
@@ -80,6 +85,7 @@ class Served:
             places=shared.places,
             era=era,
             starts=self.manager.starts,
+            exits=exits,
         )
         inbox = Inbox(uploads=shared.uploads, max_json_depth=settings.max_json_depth)
         limits = _edge_limits(settings)
@@ -165,6 +171,7 @@ def _session_limits(settings: Settings) -> SessionLimits:
         waiting_size_bytes=settings.waiting_size_bytes,
         max_calls_per_child=settings.max_calls_per_child,
         max_get_streams=settings.max_get_streams,
+        max_respawns=settings.max_respawns,
     )
 
 

@@ -51,6 +51,10 @@ class Asks:
         self._by_child[request.id] = ask_id
         return Ask(ask_id, request.encode(id=ask_id))
 
+    def all(self) -> list[OpenAsk]:
+        """Every open request, the oldest first."""
+        return list(self._open.values())
+
     def get(self, ask_id: Id | None) -> OpenAsk | None:
         """The open request with this id, as the client knows it."""
         return self._open.get(ask_id) if isinstance(ask_id, int) else None

@@ -42,6 +42,7 @@ from proxy.sessions.call import Call
 from proxy.sessions.limits import SessionLimits
 from proxy.sessions.stream import Ask, Failure, Stream
 from proxy.sessions.streams import Streams
+from proxy.sessions.told import Told
 
 logger = logging.getLogger(__name__)
 
@@ -86,6 +87,9 @@ class Exchange:
         """Called when a call has left the tables."""
         self.owner_of: Callable[[int], int | None] = lambda _: None
         """The call, as the child knows it, on whose behalf the child asks this; None if it does not say."""
+        self.told: Told | None = None
+        """Remembers what another child would have to know; None if there will be none."""
+        self._unheard: set[int] = set()  # requests to a child in the place of another; nobody waits for the answers
 
     @property
     def calls_in_flight(self) -> int:
@@ -106,6 +110,12 @@ class Exchange:
     def mint(self) -> int:
         """The id of one more request to a child of this session; each is given once."""
         return self._minter.mint()
+
+    def mint_unheard(self) -> int:
+        """The id of a request whose answer nobody waits for."""
+        child_id = self.mint()
+        self._unheard.add(child_id)
+        return child_id
 
     def initialize_again(self) -> None:
         """Send the `initialize` that is in flight to who is attached now: what was attached before has not answered."""
@@ -150,6 +160,8 @@ class Exchange:
         self._child_ids[request.id] = child_id
         if request.progress_token is not None:
             self._by_token[request.progress_token] = call
+        if self.told is not None:
+            self.told.begun(child_id, request)
         self.link.send(request.encode(id=child_id))
         self.streams.offer_waiting()
         return call
@@ -157,6 +169,8 @@ class Exchange:
     def notify(self, notification: Notification) -> None:
         """Pass on a notification of the client. A cancellation also ends the call that it names."""
         if notification.method != "notifications/cancelled":
+            if self.told is not None:
+                self.told.notified(notification)
             self.link.send(notification.encode())
             return
         if notification.subject in self._queued:
@@ -234,6 +248,17 @@ class Exchange:
                 logger.exception("call not answered", extra={"session": self._tag})
         self.streams.end_listens()
 
+    def child_lost(self, error: ProxyError) -> None:
+        """The child is gone, and another one will come: what was between it and the client is over."""
+        self._unheard.clear()
+        self._reply_bytes = 0
+        for ask in self._asks.all():
+            self._asks.close(ask)
+            if not self.streams.take_back(ask.ask_id) and ask.stream is not None:
+                self._put(ask.stream, cancellation(ask.ask_id, reason="The server is being restarted"))
+        for call in list(self._calls.values()):
+            self._fail(call, error)
+
     def check(self, now: float) -> None:
         """Act on what has taken too long. Called a few times a second."""
         limits = self._limits
@@ -264,8 +289,13 @@ class Exchange:
     def _answered(self, response: Response) -> None:
         call = self._calls.get(response.id) if isinstance(response.id, int) else None
         if call is None:
+            if isinstance(response.id, int) and response.id in self._unheard:
+                self._unheard.discard(response.id)
+                return
             self._counts.add("dropped.answer_to_no_call")  # late after a cancellation, or of no known id
             return
+        if self.told is not None:
+            self.told.settled(call.child_id, is_agreed=not response.is_error)
         self._close(call)
         self._note_if_lost(call.stream)
         call.stream.put_answer(response.encode(raw_id=call.raw_id))
@@ -373,6 +403,8 @@ class Exchange:
             self._fail(call, error)
 
     def _fail(self, call: Call, error: ProxyError) -> None:
+        if self.told is not None:
+            self.told.settled(call.child_id, is_agreed=False)
         self._close(call)
         call.stream.put_answer(Failure(call.raw_id, error))
 

@@ -13,6 +13,7 @@ from proxy.errors import ChildStartFailed, OutOfResources
 from proxy.observe import Counts
 from proxy.sessions.backoff import Backoff
 from proxy.sessions.era import ServerEra
+from proxy.sessions.exits import Exits
 from proxy.sessions.limits import SessionLimits
 from proxy.sessions.places import Places
 from proxy.sessions.session import Session
@@ -61,7 +62,7 @@ class ChildKeeper:
         session.attach(self._child)
 
     async def keep(self) -> None:
-        """Replace the child whenever that is wanted, until the session has ended. Tries for ever, ever more slowly."""
+        """Replace the child whenever that is wanted, ever more slowly, until the session has ended."""
         session, clock = self._session, asyncio.get_running_loop().time
         backoff = Backoff(clock)
         while True:
@@ -69,6 +70,9 @@ class ChildKeeper:
             if session.ended.is_set():
                 return
             backoff.failed(clock() - self._started_at)
+            session.lost_children(backoff.failures)
+            if session.ended.is_set():
+                return
             await self.end()
             wait = backoff.wait_seconds
             logger.info("child is replaced", extra={"session": session.tag, "in_seconds": round(wait, 3)})
@@ -96,14 +100,14 @@ class ChildKeeper:
 
 @asynccontextmanager
 async def open_session(
-    spec: ChildSpec, *, limits: SessionLimits, counts: Counts, places: Places, era: ServerEra
+    spec: ChildSpec, *, limits: SessionLimits, counts: Counts, places: Places, era: ServerEra, exits: Exits
 ) -> AsyncIterator[tuple[Session, ChildKeeper]]:
     """Own one session from spawn to reaped child.
 
     Raises:
         ChildStartFailed, OutOfResources: If the child can't be started.
     """
-    session = Session(limits=limits, counts=counts, era=era)
+    session = Session(limits=limits, counts=counts, era=era, exits=exits)
     keeper = ChildKeeper(session, spec, places)
     try:
         await keeper.start()

@@ -26,3 +26,4 @@ class SessionLimits:
     waiting_size_bytes: int = 1024 * 1024
     max_calls_per_child: int = 128
     max_get_streams: int = 4
+    max_respawns: int = 5

@@ -16,6 +16,7 @@ from proxy.errors import Draining, SessionNotFound, TooManySessions
 from proxy.observe import Counts
 from proxy.protocol.lifecycle import State
 from proxy.sessions.era import ServerEra
+from proxy.sessions.exits import Exits
 from proxy.sessions.keeper import open_session
 from proxy.sessions.limits import SessionLimits
 from proxy.sessions.places import Places
@@ -41,6 +42,7 @@ class SessionManager:
         max_sessions: Sessions at once, those being started included.
         places: Room for its children, which others may share.
         era: What is known of the server's eras; found out if not given.
+        exits: What follows when a child exits by itself; the end of its session if not given.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class SessionManager:
         max_sessions: int,
         places: Places,
         era: ServerEra | None = None,
+        exits: Exits | None = None,
     ) -> None:
         self._spec = spec
         self._limits = limits
@@ -59,6 +62,7 @@ class SessionManager:
         self._max_sessions = max_sessions
         self._places = places
         self.era = era or ServerEra("auto")
+        self._exits = exits or Exits()
         self._sessions: dict[str, Session] = {}
         self._spawning = 0
         self._unpublished: set[Session] = set()  # started, `initialize` not yet answered
@@ -174,7 +178,12 @@ class SessionManager:
         session: Session | None = None
         try:
             async with open_session(
-                self._spec, limits=self._limits, counts=self._counts, places=self._places, era=self.era
+                self._spec,
+                limits=self._limits,
+                counts=self._counts,
+                places=self._places,
+                era=self.era,
+                exits=self._exits,
             ) as (session, keeper):
                 self._spawning -= 1
                 self._unpublished.add(session)

@@ -21,6 +21,8 @@ from proxy.protocol.translate_to_legacy import has_no_handshake, is_revision_ref
 from proxy.sessions.era import ServerEra
 from proxy.sessions.exchange import Exchange
 from proxy.sessions.modern.as_legacy import AsLegacy
+from proxy.sessions.revival import Revival
+from proxy.sessions.told import Told
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +37,7 @@ class ChildPath:
         on_unfit: Called when a child that was started for an open session turns out to be none that can go on with it.
         counts: What was dropped.
         clock: The loop's clock.
+        respawns: Whether a session with a child of the handshake era goes on with another one when that is gone.
         tag: Names the session in the log.
     """
 
@@ -47,6 +50,7 @@ class ChildPath:
         on_unfit: Callable[[], None],
         counts: Counts,
         clock: Callable[[], float],
+        respawns: bool = False,
         tag: str,
     ) -> None:
         self._exchange = exchange
@@ -58,6 +62,10 @@ class ChildPath:
         self._tag = tag
         self._link: PipeLink | None = None
         self._translation: AsLegacy | None = None
+        self._revival: Revival | None = None
+        self._told: Told | None = None
+        if respawns:
+            self._told = exchange.told = Told()
         self._is_settled = False
         self._is_over = False
         self._has_turned = False  # a second change of mind would never end
@@ -73,7 +81,14 @@ class ChildPath:
     @property
     def survives_child(self) -> bool:
         """Whether the session goes on, with another child, when this one dies."""
-        return self._is_settled and self._translation is not None
+        if not self._is_settled:
+            return False
+        return self._translation is not None or (self._revival is not None and self._revival.can_revive)
+
+    @property
+    def tries_for_ever(self) -> bool:
+        """Whether it costs the client nothing that its children die one after the other: they have kept no state."""
+        return self._translation is not None
 
     def attach(self, link: PipeLink) -> None:
         """Connect a child: the first of the session, or one in the place of the last."""
@@ -81,6 +96,8 @@ class ChildPath:
         if self._translation is not None:
             link.deliver_to(self._translation.received)
             self._translation.attach(link)
+        elif self._revival is not None:
+            self._revival.attach(link)
         elif self._era.speaks_legacy is False:
             self._translate()
         else:
@@ -88,8 +105,8 @@ class ChildPath:
             link.deliver_to(self._exchange.received if is_certain else self._first_lines)
             self._exchange.attach(link)
 
-    def settle(self) -> None:
-        """The InitializeResult is about to be sent: the child is what it seems to be."""
+    def settle(self, version: str | None) -> None:
+        """The InitializeResult is about to be sent: the child is what it seems to be, and speaks this revision."""
         self._is_settled = True
         if self._translation is not None:
             self._era.learned_modern(True, "answered server/discover")
@@ -99,13 +116,30 @@ class ChildPath:
                 self._era.learned_modern(False, "refused server/discover")
             self._era.learned_legacy(True, "answered initialize")
             self._link.deliver_to(self._exchange.received)
+            if self._told is not None:
+                self._can_be_revived(self._told, self._link, version)
+
+    def _can_be_revived(self, told: Told, link: PipeLink, version: str | None) -> None:
+        self._revival = Revival(
+            told=told,
+            exchange=self._exchange,
+            version=version,
+            on_ready=self._child_ready,
+            on_unfit=self._on_unfit,
+            counts=self._counts,
+            tag=self._tag,
+        )
+        self._revival.replace(link)
+        self._exchange.attach(self._revival)
 
     def child_gone(self, error: ProxyError) -> None:
         """The child is gone; another one will come."""
+        if self._ready.is_set():  # else whoever waits goes on waiting for the same
+            self._ready = anyio.Event()
         if self._translation is not None:
-            if self._ready.is_set():  # else whoever waits goes on waiting for the same
-                self._ready = anyio.Event()
             self._translation.child_gone(error)
+        elif self._revival is not None:
+            self._revival.lost(error)
 
     def end(self) -> None:
         """The session is over: nobody waits for a child any more."""
@@ -127,11 +161,13 @@ class ChildPath:
     @property
     def is_ready(self) -> bool:
         """Whether any request can be sent now."""
-        return self._translation is None or self._translation.is_ready
+        if self._translation is None:
+            return self._revival is None or self._revival.is_ready
+        return self._translation.is_ready
 
     def is_ready_for(self, method: str) -> bool:
         """Whether a request of this kind can be sent now: some need no child."""
-        return self.is_ready or not AsLegacy.needs_child(method)
+        return self.is_ready or (self._translation is not None and not AsLegacy.needs_child(method))
 
     async def ready_for(self, method: str, *, timeout_seconds: float) -> None:
         """Wait for a child that a request can be sent to, or for the end of the session.

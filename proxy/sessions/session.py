@@ -24,6 +24,7 @@ from proxy.protocol.lifecycle import Event, State, after
 from proxy.protocol.messages import Message, Notification, Request, Response
 from proxy.sessions.era import ServerEra
 from proxy.sessions.exchange import Exchange
+from proxy.sessions.exits import Exits
 from proxy.sessions.hints import missing_package_hint, what_happened
 from proxy.sessions.limits import SessionLimits
 from proxy.sessions.path import ChildPath
@@ -54,7 +55,7 @@ class Session:
         start_failed: Whether its child never became ready.
     """
 
-    def __init__(self, *, limits: SessionLimits, counts: Counts, era: ServerEra) -> None:
+    def __init__(self, *, limits: SessionLimits, counts: Counts, era: ServerEra, exits: Exits) -> None:
         loop = asyncio.get_running_loop()
         self.id = new_session_id()
         self.tag = hashlib.sha256(self.id.encode()).hexdigest()[:8]
@@ -73,8 +74,10 @@ class Session:
             on_unfit=lambda: self.end("server speaks another revision"),
             counts=counts,
             clock=loop.time,
+            respawns=exits.respawns,
             tag=self.tag,
         )
+        self._exits = exits
         self.created_at = loop.time()
         self._clock = loop.time
         self._limits = limits
@@ -220,7 +223,7 @@ class Session:
         """The InitializeResult is about to be sent."""
         self.state = after(self.state, Event.INITIALIZED)
         self.version = version
-        self.path.settle()
+        self.path.settle(version)
         self.exchange.streams.open_to_client()
         logger.info(
             "session opened",
@@ -317,6 +320,7 @@ class Session:
 
     def _child_gone(self, returncode: int | None) -> None:
         how, why = what_happened(returncode), "child exited" if returncode is not None else "child closed a pipe"
+        self._exits.exited(returncode)
         if self.state is State.STARTING:
             self._note_failed_start(returncode)
             self.end(why, ChildStartFailed(f"The server {how} before it was ready"))
@@ -330,6 +334,12 @@ class Session:
                 extra={"session": self.tag, "pid": self.pid, "returncode": returncode, "open_calls": calls},
             )
             self.end(why, ChildExited(f"The server {how} before it answered"))
+
+    def lost_children(self, in_a_row: int) -> None:
+        """So many have died one after the other: at some time another one is no help."""
+        if in_a_row > self._limits.max_respawns and not self.path.tries_for_ever:
+            self._counts.add("ended.respawned_in_vain")
+            self.end("its children die one after the other")
 
     def _replace_child(self, why: str, error: ProxyError) -> None:
         """Requests that are with the child get `error`; the others wait for the next one."""

@@ -16,6 +16,7 @@ Modes:
     agree=VERSION             answer `initialize` with this revision, whatever was asked for
     early=LINE                write this line before the answer to `initialize`
     first=LINE                this line has been read already
+    more=FILE                 a file with more modes, one a line; read at the start if it is there
 
 The modes that are about `initialize` may also stand in its `_meta`, under `modes`: one session then has a bad start.
 
@@ -42,7 +43,8 @@ Tools (`tools/call`; arguments in brackets, `?` marks those that may be left out
     fork [count, stubborn?, stray?]   processes that hold the pipes; their ids. `stubborn` ones ignore SIGTERM, `stray`
                               ones have left the group.
 
-Other requests: `ping`, `tools/list`; the rest is -32601. Notifications are read and kept for `seen`.
+Other requests: `ping`, `tools/list`, `logging/setLevel`, `resources/subscribe`, `resources/unsubscribe`; the rest is
+-32601. Notifications are read and kept for `seen`.
 """
 
 import json
@@ -71,6 +73,10 @@ class Child:
 
     def begin(self) -> None:
         """Do what the modes say, before anything is read."""
+        if os.path.exists(self.modes.get("more", "")):
+            with open(self.modes["more"], encoding="utf-8") as file:
+                words = (line.partition("=") for line in file.read().split())
+                self.modes.update({name: value for name, _, value in words})
         if "stderr" in self.modes:
             os.write(2, self.modes["stderr"].encode() + b"\n")
         if "exit" in self.modes:
@@ -129,7 +135,7 @@ class Child:
             self.initialize(id_, params)
         elif method == "tools/call":
             self.call(id_, params)
-        elif method == "ping":
+        elif method in ("ping", "logging/setLevel", "resources/subscribe", "resources/unsubscribe"):
             self.result(id_, {})
         elif method == "tools/list":
             self.result(id_, {"tools": [{"name": "echo", "inputSchema": {"type": "object"}}]})

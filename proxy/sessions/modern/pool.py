@@ -31,6 +31,7 @@ from proxy.observe import Counts
 from proxy.protocol.envelope import RETRIED_METHODS, ModernRequest
 from proxy.sessions.backoff import GOOD_LIFE_SECONDS, Backoff
 from proxy.sessions.era import ServerEra
+from proxy.sessions.exits import Exits
 from proxy.sessions.modern.child import SharedChild
 from proxy.sessions.modern.limits import ModernLimits
 from proxy.sessions.modern.opener import Opener
@@ -60,6 +61,7 @@ class Pool:
         places: Room for them, which others share.
         era: What is known of the server.
         starts: Told how starts went.
+        exits: What follows when a child exits by itself; nothing if not given.
         on_gone: Told of each child that serves no more.
     """
 
@@ -73,6 +75,7 @@ class Pool:
         era: ServerEra,
         starts: Starts,
         on_gone: Callable[[SharedChild], None],
+        exits: Exits | None = None,
     ) -> None:
         self._spec = spec
         self._limits = limits
@@ -81,6 +84,7 @@ class Pool:
         self._era = era
         self._starts = starts
         self._on_gone = on_gone
+        self._exits = exits or Exits()
         self._tasks: TaskGroup | None = None
         self._alive: set[SharedChild] = set()
         self._shared: dict[Key, list[SharedChild]] = {}  # those that are ready, the first ones first
@@ -245,6 +249,8 @@ class Pool:
                 self._backoff.failed()
                 self._starts.note(failed=True)
                 self._log_failed_start(started)
+                if started and _has_exited(started[-1]):
+                    self._exits.exited(started[-1].returncode)
             raise
         self._starts.note(failed=False)
         self._ready(child)
@@ -351,7 +357,9 @@ class Pool:
                     del self._shared[key]
         if child.is_ready:
             lived = asyncio.get_running_loop().time() - child.created_at
-            if child.returncode is not None and child.end_reason == "child exited" and child.group is not None:
+            if _has_exited(child):
+                self._exits.exited(child.returncode)  # one that was only being asked for its era may exit
+            if _has_exited(child) and child.group is not None:
                 self._backoff.failed(lived)
             elif lived > GOOD_LIFE_SECONDS:
                 self._backoff.succeeded()
@@ -432,6 +440,11 @@ class Pool:
             limit = min(SPARE_IDLE_SECONDS, limit or SPARE_IDLE_SECONDS)
         if limit is not None and now - child.idle_since > limit:
             child.end("idle", SessionEnded())
+
+
+def _has_exited(child: SharedChild) -> bool:
+    """Whether it has ended by itself."""
+    return child.returncode is not None and child.end_reason == "child exited"
 
 
 def canonical(capabilities: Raw) -> bytes:

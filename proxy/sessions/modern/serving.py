@@ -28,6 +28,7 @@ from proxy.protocol.jsontext import encode
 from proxy.protocol.messages import Response
 from proxy.protocol.subscriptions import with_own_tasks
 from proxy.sessions.era import ServerEra
+from proxy.sessions.exits import Exits
 from proxy.sessions.modern.bound import bind_answer
 from proxy.sessions.modern.call import ModernCall, Principal
 from proxy.sessions.modern.child import SharedChild
@@ -63,6 +64,7 @@ class ModernServing:
         places: Room for processes, which others share.
         era: What is known of the server.
         starts: Told how starts went.
+        exits: What follows when a child exits by itself; nothing if not given.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class ModernServing:
         places: Places,
         era: ServerEra,
         starts: Starts,
+        exits: Exits | None = None,
     ) -> None:
         self.limits = limits
         self._counts = counts
@@ -82,7 +85,14 @@ class ModernServing:
         self._is_draining = False
         self._hinted = False
         self.pool = Pool(
-            spec=spec, limits=limits, counts=counts, places=places, era=era, starts=starts, on_gone=self._child_gone
+            spec=spec,
+            limits=limits,
+            counts=counts,
+            places=places,
+            era=era,
+            starts=starts,
+            exits=exits,
+            on_gone=self._child_gone,
         )
 
     @asynccontextmanager
