@@ -143,7 +143,7 @@ def default(field: str) -> str:
     value = Settings.model_fields[field].get_default(call_default_factory=True)
     if value is None:
         return "none" if field.endswith("_seconds") else ""
-    return "" if value in ((), {}, False) else _show(field, value)
+    return "" if value is False or value in ((), {}) else _show(field, value)
 
 
 def _show(field: str, value: Any) -> str:
