@@ -201,6 +201,12 @@ class Settings(BaseSettings):
     start_timeout_seconds: Annotated[Seconds, Field(gt=0, le=3600)] = 60.0
     """From the start of a child to its first answer. A cold npx or uvx takes 20 s."""
 
+    pool_size: Annotated[Count, Field(ge=0, le=1000)] = 0
+    """Children kept ready, so that clients need not wait for a start; each takes the memory of one that is used."""
+
+    pool_max_age_seconds: OptionalSeconds = 3600.0
+    """A child that was ready for this long without being used is replaced: what it found at its start may be old."""
+
     stdin_grace_seconds: Annotated[Seconds, Field(ge=0, le=60)] = 2.0
     """Wait after closing a child's stdin before SIGTERM. As the SDK clients."""
 

@@ -189,6 +189,8 @@ BOUNDS = [
     ("server_request_timeout_seconds", "0", "25h"),
     ("max_respawns", "0", "1001"),
     ("start_timeout_seconds", "0", "61m"),
+    ("pool_size", None, "1001"),
+    ("pool_max_age_seconds", "0", None),
     ("stdin_grace_seconds", None, "61"),
     ("term_grace_seconds", None, "61"),
     ("stdin_stall_timeout_seconds", "0", "61m"),
@@ -217,7 +219,7 @@ BOUNDS = [
 def test_every_limit_is_in_the_table() -> None:
     limits = {name for name, info in flag_fields() if name.endswith(("_seconds", "_bytes")) or "max_" in name}
 
-    assert limits | {"port", "waiting_messages", "replay_events"} == {field for field, *_ in BOUNDS}
+    assert limits | {"port", "waiting_messages", "replay_events", "pool_size"} == {field for field, *_ in BOUNDS}
 
 
 @pytest.mark.parametrize(("field", "below", "above"), BOUNDS)
@@ -237,6 +239,8 @@ def test_every_bound_of_every_limit_is_refused_with_what_is_allowed(
         (["max_sessions", "max_children", "max_calls_per_child", "waiting_messages"], ["1", "100000"]),
         (["max_json_depth"], ["8", "800"]),
         (["max_get_streams"], ["1", "1000"]),
+        (["pool_size"], ["0", "1000"]),
+        (["pool_max_age_seconds"], ["1ms", "365d"]),
         (["max_body_bytes", "max_line_bytes", "waiting_size_bytes"], ["1024", "1GiB"]),
         (["max_connections"], ["16", "1000000"]),
         (["max_header_bytes"], ["4KiB", "1MiB"]),
@@ -290,6 +294,7 @@ def test_the_defaults_are_those_of_the_manual() -> None:
         **{"legacy_sse": False, "modern_isolation": "auto", "modern_commit_after_seconds": 15, "lease_wait_seconds": 2},
         **{"continuation_timeout_seconds": 600, "max_continuations": 128, "max_listens": 1024},
         **{"probe_timeout_seconds": 10, "config": None, "named_server": {}, "default_server": None, "watch": False},
+        **{"pool_size": 0, "pool_max_age_seconds": 3600},
         **{"dead_peer_timeout_seconds": 45, "replay_events": 1000, "replay_size_bytes": 1 << 20},
         **{"replay_age_seconds": 300, "reconnect_delay_seconds": 1, "close_stream_after_seconds": None},
     }

@@ -82,6 +82,7 @@ def _server(server: Served) -> dict[str, Any]:
         "paths": manager.paths,
         "sessions": manager.session_count,
         "modern": server.modern.report(),
+        "pool": server.warm.report(),
     }
 
 
@@ -99,6 +100,8 @@ def _unready(server: Served) -> str | None:
             find_program(spec.argv, env=spec.env, cwd=spec.cwd)
         except ProgramNotFound:
             return f"server {server.name}: its program does not exist"
+    if server.warm.size and not server.warm.has_served:
+        return f"server {server.name}: no child of its pool is ready yet"
     return None
 
 

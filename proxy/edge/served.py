@@ -27,6 +27,7 @@ from proxy.sessions.manager import SessionManager
 from proxy.sessions.modern.limits import ModernLimits
 from proxy.sessions.modern.serving import ModernServing
 from proxy.sessions.places import Places
+from proxy.sessions.warm.pool import WarmPool
 from proxy.settings import Settings
 
 
@@ -53,6 +54,7 @@ class Served:
     Attributes:
         name: By which it is served.
         spec: How its children are started.
+        warm: Children that are ready before anybody asks.
         manager: The sessions of its clients.
         modern: Its clients without sessions.
         endpoint: What is behind its paths.
@@ -69,6 +71,13 @@ class Served:
         self.spec = child_spec(settings, marker=shared.marker)
         era = ServerEra(settings.child_era)
         exits = Exits(settings.on_child_exit, on_exit=shared.on_child_exit)
+        self.warm = WarmPool(
+            size=settings.pool_size,
+            max_age_seconds=settings.pool_max_age_seconds,
+            start_timeout_seconds=settings.start_timeout_seconds,
+            places=shared.places,
+            counts=shared.counts,
+        )
         self.manager = SessionManager(
             spec=self.spec,
             limits=_session_limits(settings),
@@ -77,6 +86,7 @@ class Served:
             places=shared.places,
             era=era,
             exits=exits,
+            warm=self.warm,
         )
         self.modern = ModernServing(
             spec=self.spec,
@@ -86,6 +96,7 @@ class Served:
             era=era,
             starts=self.manager.starts,
             exits=exits,
+            warm=self.warm,
         )
         inbox = Inbox(uploads=shared.uploads, max_json_depth=settings.max_json_depth)
         limits = _edge_limits(settings)
@@ -99,11 +110,12 @@ class Served:
     @asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
         """Serve while the block is open. On the way out every session ends and every child is gone."""
-        async with self.manager.run(), self.modern.run():
+        async with self.manager.run(), self.modern.run(), self.warm.run():
             yield
 
     async def drain(self, grace_seconds: float) -> None:
         """Begin nothing new, let open calls finish for so long, then end everything. Waits for the children."""
+        self.warm.close("shutdown")
         async with anyio.create_task_group() as drains:
             drains.start_soon(self.manager.drain, grace_seconds)
             drains.start_soon(self.modern.drain, grace_seconds)

@@ -1,7 +1,7 @@
 """Which event is allowed in which session state?
 
-    STARTING ──initialized──► UNUSED ──used──► ACTIVE
-        └───────────ended────────┴──────ended────┴──► ENDED
+    AHEAD ──taken──► STARTING ──initialized──► UNUSED ──used──► ACTIVE
+      └─────ended───────┴──────────ended─────────┴─────ended──────┴──► ENDED
 
 Spec: 2025-11-25 basic/lifecycle; basic/transports, Session Management.
 """
@@ -12,6 +12,8 @@ from enum import Enum
 class State(Enum):
     """Where a session is in its life."""
 
+    AHEAD = "ahead"
+    """Its child was started before anybody asked for a session; it is nobody's yet."""
     STARTING = "starting"
     """Its child is being started or has not answered `initialize`; its id is known to nobody."""
     UNUSED = "unused"
@@ -24,12 +26,14 @@ class State(Enum):
 class Event(Enum):
     """What happens to a session."""
 
+    TAKEN = "taken"
     INITIALIZED = "initialized"
     USED = "used"
     ENDED = "ended"
 
 
 TRANSITIONS: dict[State, dict[Event, State]] = {
+    State.AHEAD: {Event.TAKEN: State.STARTING, Event.ENDED: State.ENDED},
     State.STARTING: {Event.INITIALIZED: State.UNUSED, Event.ENDED: State.ENDED},
     State.UNUSED: {Event.USED: State.ACTIVE, Event.ENDED: State.ENDED},
     State.ACTIVE: {Event.USED: State.ACTIVE, Event.ENDED: State.ENDED},

@@ -100,14 +100,21 @@ class ChildKeeper:
 
 @asynccontextmanager
 async def open_session(
-    spec: ChildSpec, *, limits: SessionLimits, counts: Counts, places: Places, era: ServerEra, exits: Exits
+    spec: ChildSpec,
+    *,
+    limits: SessionLimits,
+    counts: Counts,
+    places: Places,
+    era: ServerEra,
+    exits: Exits,
+    is_ahead: bool = False,
 ) -> AsyncIterator[tuple[Session, ChildKeeper]]:
     """Own one session from spawn to reaped child.
 
     Raises:
         ChildStartFailed, OutOfResources: If the child can't be started.
     """
-    session = Session(limits=limits, counts=counts, era=era, exits=exits)
+    session = Session(limits=limits, counts=counts, era=era, exits=exits, is_ahead=is_ahead)
     keeper = ChildKeeper(session, spec, places)
     try:
         await keeper.start()

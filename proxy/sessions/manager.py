@@ -22,6 +22,8 @@ from proxy.sessions.limits import SessionLimits
 from proxy.sessions.places import Places
 from proxy.sessions.session import Session
 from proxy.sessions.starts import Starts
+from proxy.sessions.warm.pool import WarmPool
+from proxy.sessions.warm.sessions import SessionsAhead
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +45,7 @@ class SessionManager:
         places: Room for its children, which others may share.
         era: What is known of the server's eras; found out if not given.
         exits: What follows when a child exits by itself; the end of its session if not given.
+        warm: Where sessions that were begun ahead are kept; none are if it is not given.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class SessionManager:
         places: Places,
         era: ServerEra | None = None,
         exits: Exits | None = None,
+        warm: WarmPool | None = None,
     ) -> None:
         self._spec = spec
         self._limits = limits
@@ -64,8 +68,9 @@ class SessionManager:
         self.era = era or ServerEra("auto")
         self._exits = exits or Exits()
         self._sessions: dict[str, Session] = {}
-        self._spawning = 0
-        self._unpublished: set[Session] = set()  # started, `initialize` not yet answered
+        self._spawning = 0  # for a client
+        self._ahead: set[Session] = set()  # started, nobody's
+        self._unpublished: set[Session] = set()  # started for a client, `initialize` not yet answered
         self._children = 0
         self._tasks: TaskGroup | None = None
         self._checks = anyio.Event()
@@ -73,6 +78,8 @@ class SessionManager:
         self._is_ending = False
         self._cut = 0  # what a drain could not end in peace
         self.starts = Starts(time.monotonic)
+        self._warm = warm if warm is not None else WarmPool(places=places, counts=counts)
+        self._warm.add(SessionsAhead(start=self._open_ahead, starting=self._starting, starts=self.starts))
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
@@ -101,7 +108,7 @@ class SessionManager:
 
     @property
     def child_count(self) -> int:
-        """Processes of its sessions, those being ended included."""
+        """Processes of its sessions, those included that are being ended, or nobody's yet."""
         return self._children
 
     @property
@@ -117,8 +124,17 @@ class SessionManager:
 
     @property
     def has_room(self) -> bool:
-        """Whether a new session could begin at once."""
-        return self.session_count < self._max_sessions and self._places.has_room
+        """Whether a new session could begin at once, be it in the place of a child that is nobody's."""
+        return self._may_have_more and (self._places.has_room or self._places.has_spare)
+
+    @property
+    def _may_have_more(self) -> bool:
+        return self.session_count < self._max_sessions
+
+    def _starting(self) -> list[float]:
+        """Since when clients wait for a child of their own."""
+        now = asyncio.get_running_loop().time()
+        return [*(now for _ in range(self._spawning)), *(session.created_at for session in self._unpublished)]
 
     @property
     def could_make_room(self) -> bool:
@@ -145,9 +161,9 @@ class SessionManager:
     # ---- beginning
 
     async def open(self) -> Session:
-        """Start a session with a child of its own, not yet initialized.
+        """A session with a child of its own, not yet initialized: one that was begun ahead, or a new one.
 
-        Waits for a free place, and for the child to be spawned.
+        Waits for a free place, and for a child to be spawned.
 
         Raises:
             Draining: If no new sessions begin.
@@ -156,9 +172,24 @@ class SessionManager:
         """
         if self._tasks is None:
             raise Draining("The bridge is not running")
-        await self._take_place()
-        # From here on `_own_session` gives the place back, whatever happens to the caller.
-        session: Session = await self._tasks.start(self._own_session)
+        session = await self._ready_or_place()
+        if session is None:
+            # From here on `_own_session` gives the place back, whatever happens to the caller.
+            session = await self._tasks.start(self._own_session)
+        return session
+
+    async def _open_ahead(self) -> Session:
+        """Begin a session that is nobody's yet, on a place that there is. Whoever gets it ends it, or has it taken.
+
+        Raises:
+            Draining: If no new sessions begin.
+            ChildStartFailed, OutOfResources: If the child can't be started.
+        """
+        if self._tasks is None or self._is_draining:
+            raise Draining
+        self._children += 1
+        self._places.take()
+        session: Session = await self._tasks.start(self._own_session, True)
         return session
 
     def publish(self, session: Session, version: str | None) -> None:
@@ -173,8 +204,11 @@ class SessionManager:
         self.starts.note(failed=False)
         self._unpublished.discard(session)
         self._sessions[session.id] = session
+        self._warm.served()
+        self._wake()
 
-    async def _own_session(self, *, task_status: TaskStatus[Session]) -> None:
+    async def _own_session(self, is_ahead: bool = False, *, task_status: TaskStatus[Session]) -> None:
+        """Own one session, which has a place, from spawn to reaped child."""
         session: Session | None = None
         try:
             async with open_session(
@@ -184,9 +218,10 @@ class SessionManager:
                 places=self._places,
                 era=self.era,
                 exits=self._exits,
+                is_ahead=is_ahead,
             ) as (session, keeper):
-                self._spawning -= 1
-                self._unpublished.add(session)
+                self._spawning -= not is_ahead
+                (self._ahead if is_ahead else self._unpublished).add(session)
                 task_status.started(session)
                 if self._is_ending:  # its start took longer than the drain
                     session.end("shutdown", Draining())
@@ -202,7 +237,7 @@ class SessionManager:
             logger.exception("session ended badly", extra={"session": session.tag, "pid": session.pid})
         finally:
             if session is None:
-                self._spawning -= 1
+                self._spawning -= not is_ahead
                 self.starts.note(failed=True)
             else:
                 self._forget(session)
@@ -213,31 +248,57 @@ class SessionManager:
     def _forget(self, session: Session) -> None:
         self._sessions.pop(session.id, None)
         self._unpublished.discard(session)
+        self._ahead.discard(session)
         self._wake()
 
     # ---- places
 
-    async def _take_place(self) -> None:
-        with anyio.move_on_after(self._limits.place_timeout_seconds):
+    async def _ready_or_place(self) -> Session | None:
+        """A session that was begun ahead, or None and a place for a new one."""
+        with self._places.wish() as make_room, anyio.move_on_after(self._limits.place_timeout_seconds):
             while True:
                 if self._is_draining:
                     raise Draining
-                if not self.has_room:
+                if not self._may_have_more:
                     self._make_room()
-                if self.has_room:
-                    self._spawning += 1
-                    self._children += 1
-                    self._places.take()
-                    self._checks.set()
-                    return
+                if self._may_have_more:
+                    ready = self._take_ready()
+                    if ready is not None or self._take_place():
+                        return ready
+                    if not make_room():
+                        self._make_room()
                 # Not only woken: an unused session may become old enough to go meanwhile.
                 await self._places.changed(1.0)
         self._counts.add("refused.too_many_sessions")
         raise TooManySessions
 
+    def _take_ready(self) -> Session | None:
+        """A session that was begun ahead and is its caller's now."""
+        while True:
+            session: Session | None = self._warm.take("session", is_last_chance=not self._places.has_room)
+            if session is None:
+                return None
+            self._ahead.discard(session)
+            if session.has_ended:  # its owner has not said so yet
+                continue
+            session.taken()
+            self._unpublished.add(session)
+            self._checks.set()
+            return session
+
+    def _take_place(self) -> bool:
+        if not self._places.has_room:
+            return False
+        self._warm.missed("session")
+        self._spawning += 1
+        self._children += 1
+        self._places.take()
+        self._checks.set()
+        return True
+
     def _make_room(self) -> None:
         """End the oldest session that saw only `initialize`, if it is old enough and no child is ending already."""
-        if self._children > self.session_count:
+        if self._children > self.session_count + len(self._ahead):
             return
         now = asyncio.get_running_loop().time()
         for session in self._sessions.values():
@@ -272,7 +333,7 @@ class SessionManager:
     def end_all(self, reason: str) -> None:
         """End every session; open calls get the error of a shutdown."""
         self._is_ending = True
-        for session in (*self._sessions.values(), *self._unpublished):
+        for session in (*self._sessions.values(), *self._unpublished, *self._ahead):
             calls = session.exchange.calls_in_flight
             if calls:
                 logger.warning("open calls cut off", extra={"session": session.tag, "calls": calls, "reason": reason})

@@ -23,6 +23,7 @@ from proxy.sessions.exchange import Exchange
 from proxy.sessions.modern.as_legacy import AsLegacy
 from proxy.sessions.revival import Revival
 from proxy.sessions.told import Told
+from proxy.sessions.warm.ping import Ping
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +71,26 @@ class ChildPath:
         self._is_over = False
         self._has_turned = False  # a second change of mind would never end
         self._ready = anyio.Event()
+        self._answered = anyio.Event()
+        self.was_pinged = False
+        """Whether the child was asked for a sign of life that it need not have expected."""
+
+    @property
+    def is_proved(self) -> bool:
+        """Whether the child has given the sign of life that it was asked for."""
+        return self._answered.is_set() if self._translation is None else self._translation.is_ready
+
+    async def prove(self) -> None:
+        """Ask the child for a sign of life and wait for it, or for the end of the session.
+
+        A child that is to be spoken to in the modern era is being asked `server/discover` already.
+        """
+        if self._translation is None and self._link is not None:
+            self.was_pinged = True
+            Ping(self._link, self._exchange.mint(), pass_on=self._first_taker, on_answer=self._answered.set)
+            await self._answered.wait()
+        while not self.is_ready and not self._is_over:
+            await self._ready.wait()
 
     @property
     def child_era(self) -> Literal["legacy", "modern"] | None:
@@ -101,9 +122,13 @@ class ChildPath:
         elif self._era.speaks_legacy is False:
             self._translate()
         else:
-            is_certain = self._era.configured == "legacy"
-            link.deliver_to(self._exchange.received if is_certain else self._first_lines)
+            link.deliver_to(self._first_taker)
             self._exchange.attach(link)
+
+    @property
+    def _first_taker(self) -> Callable[[list[Line]], None]:
+        """Who gets what the child says before the session is settled."""
+        return self._exchange.received if self._era.configured == "legacy" else self._first_lines
 
     def settle(self, version: str | None) -> None:
         """The InitializeResult is about to be sent: the child is what it seems to be, and speaks this revision."""
@@ -145,6 +170,7 @@ class ChildPath:
         """The session is over: nobody waits for a child any more."""
         self._is_over = True
         self._ready.set()
+        self._answered.set()
 
     def start_failed(self) -> None:
         """The first child has not become ready: if that is for want of a handshake, the next session will try one."""
@@ -245,4 +271,5 @@ class ChildPath:
         self._exchange.attach(self._link)
         self._link.deliver_to(self._first_lines)
         self._exchange.initialize_again()
+        self._ready.set()
         return True

@@ -2,15 +2,31 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Protocol
 
 import anyio
 
 from proxy.child.process import Child
 from proxy.child.strays import StrayFinder
 from proxy.child.watch import NoWatch, ProcessWatch
+from proxy.sessions.warm.slots import Slots
 
 logger = logging.getLogger(__name__)
+
+ASK_AGAIN_SECONDS = 1.0
+"""One who waits has one process end for him; when that was in vain, because somebody was quicker, another."""
+
+
+class Spares(Protocol):
+    """Processes that are nobody's yet."""
+
+    def make_room(self) -> bool:
+        """End one of them; returns whether there was one."""
+
+    def __len__(self) -> int:
+        """How many there are."""
 
 
 class Places:
@@ -31,6 +47,11 @@ class Places:
         """Who else is told of every process; set before the first."""
         self.evictors: list[Callable[[], bool]] = []
         """Each ends one process that could go, and says whether there was one."""
+        self.spares: list[Spares] = []
+        """What goes before any of these."""
+        self.slots = Slots()
+        """For processes that are started before somebody needs them."""
+        self._wanted = 0  # by those who have asked for room and still wait
 
     @property
     def taken(self) -> int:
@@ -38,15 +59,57 @@ class Places:
         return self._taken
 
     @property
+    def free(self) -> int:
+        """How many more could start at once."""
+        return max(0, self._max_children - self._taken)
+
+    @property
     def has_room(self) -> bool:
         """Whether one more could start at once."""
         return self._taken < self._max_children
+
+    @property
+    def has_spare(self) -> bool:
+        """Whether there is a process that is nobody's yet."""
+        return any(len(spares) for spares in self.spares)
+
+    @property
+    def wanted(self) -> int:
+        """How many wait for a place."""
+        return self._wanted
 
     def make_room(self) -> None:
         """Ask those who have children to end one that nobody needs just now."""
         for evict in self.evictors:
             if evict():
                 return
+
+    @contextmanager
+    def wish(self) -> Iterator[Callable[[], bool]]:
+        """One who may have to wait for a place.
+
+        Gives a function that has a process end that is nobody's yet, again only after `ASK_AGAIN_SECONDS`. It says
+        whether one ends for this wish. Who has called it is one of those who want a place, until the block ends.
+        """
+        asked_at: float | None = None
+        is_granted = False
+        clock = asyncio.get_running_loop().time
+
+        def make_room() -> bool:
+            nonlocal asked_at, is_granted
+            if asked_at is None:
+                self._wanted += 1
+            if asked_at is None or clock() - asked_at >= ASK_AGAIN_SECONDS:
+                asked_at = clock()
+                is_granted = any(spares.make_room() for spares in self.spares)
+            return is_granted
+
+        try:
+            yield make_room
+        finally:
+            if asked_at is not None:
+                self._wanted -= 1
+                self.wake()
 
     def take(self) -> None:
         """Take a place, which there is. Whoever takes it gives it back."""

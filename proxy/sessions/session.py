@@ -55,7 +55,9 @@ class Session:
         start_failed: Whether its child never became ready.
     """
 
-    def __init__(self, *, limits: SessionLimits, counts: Counts, era: ServerEra, exits: Exits) -> None:
+    def __init__(
+        self, *, limits: SessionLimits, counts: Counts, era: ServerEra, exits: Exits, is_ahead: bool = False
+    ) -> None:
         loop = asyncio.get_running_loop()
         self.id = new_session_id()
         self.tag = hashlib.sha256(self.id.encode()).hexdigest()[:8]
@@ -65,7 +67,7 @@ class Session:
         self.end_reason = ""
         self.end_error: ProxyError = SessionEnded()
         self.start_failed = False
-        self.state = State.STARTING
+        self.state = State.AHEAD if is_ahead else State.STARTING
         self.exchange = Exchange(limits=limits, counts=counts, clock=loop.time, tag=self.tag)
         self.path = ChildPath(
             exchange=self.exchange,
@@ -219,6 +221,19 @@ class Session:
 
     # ---- life
 
+    async def prove_child(self) -> bool:
+        """Ask the child of a session that is nobody's yet for a sign of life, and wait for it, for ever.
+
+        Returns whether there was one; False if the session has ended.
+        """
+        await self.path.prove()
+        return not self.has_ended
+
+    def taken(self) -> None:
+        """A client has come for whom it will be; its life begins now."""
+        self.state = after(self.state, Event.TAKEN)
+        self.created_at = self._seen_at = self._clock()
+
     def initialized(self, version: str | None) -> None:
         """The InitializeResult is about to be sent."""
         self.state = after(self.state, Event.INITIALIZED)
@@ -240,6 +255,7 @@ class Session:
         """End it: 404 from here on. Open calls get `error`. Does not wait for the child."""
         if self.has_ended:
             return
+        is_ahead = self.state is State.AHEAD
         self.state = after(self.state, Event.ENDED)
         self.end_reason = reason
         self.end_error = error or self.end_error
@@ -248,7 +264,7 @@ class Session:
         self.path.end()
         self.exchange.fail_all(self.end_error)
         logger.info(
-            "session ended",
+            "child that was ready is not needed" if is_ahead else "session ended",
             extra={
                 "session": self.tag,
                 "pid": self.pid,
@@ -320,9 +336,13 @@ class Session:
 
     def _child_gone(self, returncode: int | None) -> None:
         how, why = what_happened(returncode), "child exited" if returncode is not None else "child closed a pipe"
-        self._exits.exited(returncode)
-        if self.state is State.STARTING:
-            self._note_failed_start(returncode)
+        is_nobodys = self.state is State.AHEAD
+        if not is_nobodys or not self.path.was_pinged:
+            # A child that nobody has yet, and that could not bear to be asked, or was up, is only replaced.
+            self._exits.exited(returncode)
+        if is_nobodys or self.state is State.STARTING:
+            if not is_nobodys or not self.path.is_proved:
+                self._note_failed_start(returncode)
             self.end(why, ChildStartFailed(f"The server {how} before it was ready"))
         elif self.path.survives_child:
             self._replace_child(why, ChildExited(f"The server {how} before it answered"))

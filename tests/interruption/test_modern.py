@@ -45,8 +45,9 @@ HOLDS = {
     "opener.py Opener._shake: self._shakes_hands": "a process",
     "opener.py Opener._shake: self._spawn": "a place for a process",
     "opener.py Opener._shakes_hands: shake_hands": "a process",
-    "pool.py Pool._spawn: self._places.changed": "a place in the queue for a process",
-    "pool.py Pool._spawn: self._tasks.start": "a place for a process",
+    "pool.py Pool._begin: self._tasks.start": "a place for a process",
+    "pool.py Pool._spawn: places.changed": "a place in the queue for a process",
+    "pool.py Pool._spawn: self._begin": "a place for a process",
     "pool.py Pool._start: self._back_off": "nothing",
     "pool.py Pool._start: self._opener.open": "all processes of one start",
     "pool.py Pool._start_shared: asyncio.shield": "nothing: the start has a task of its own",
@@ -72,6 +73,10 @@ HOLDS = {
     "serving.py ModernServing.begin: self._listen": "as there",
 }
 OF_THE_SERVER = {
+    "ahead.py SharedAhead.prove: Discovery(child).finding": "of the pool of those that are ready: see test_pool.py",
+    "ahead.py SharedAhead.prove: answered.wait": "of the same",
+    "ahead.py SharedAhead.start: self._start": "of the same",
+    "pool.py Pool._spawn_ahead: self._begin": "of the same",
     "handshake.py shake_hands: anyio.create_task_group": "its end; struck, but seen only as a wait of its caller",
     "opener.py Opener._race: anyio.create_task_group": "its end; struck, but seen only as a wait of its caller",
     "as_modern.py AsModern.sent: self._port.link.sent": "as `take_place` above it",

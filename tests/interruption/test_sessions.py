@@ -29,9 +29,9 @@ from tests.support.interrupt import FAULTS, WAYS, Interrupted, Walk, told, walk
 from tests.support.mcp import ACCEPT, Body, call, encode, hello, notification
 
 HOLDS = {
-    "sessions/manager.py SessionManager.open: self._take_place": "its turn",
+    "sessions/manager.py SessionManager.open: self._ready_or_place": "its turn",
     "sessions/manager.py SessionManager.open: self._tasks.start": "a place, and a process that is starting",
-    "sessions/manager.py SessionManager._take_place: self._places.changed": "its turn",
+    "sessions/manager.py SessionManager._ready_or_place: self._places.changed": "its turn",
     "sessions/places.py Places.changed: future": "its turn",
     "sessions/session.py Session.begin: self._wait_for_place": "its id among those that wait",
     "sessions/session.py Session._wait_for_place: self._places.acquire": "its id among those that wait",
@@ -75,6 +75,13 @@ OF_THE_BRIDGE = {
     "sessions/manager.py SessionManager.drain: self._places.changed": "everything",
     "sessions/manager.py SessionManager.drain: self._all_gone": "everything",
 }
+OF_THE_POOL = {
+    "sessions/manager.py SessionManager._open_ahead: self._tasks.start": "a place, and a process that is starting",
+    "sessions/path.py ChildPath.prove: self._answered.wait": "a session that is nobody's",
+    "sessions/path.py ChildPath.prove: self._ready.wait": "a session that is nobody's",
+    "sessions/session.py Session.prove_child: self.path.prove": "a session that is nobody's",
+}
+"""See `test_pool.py`."""
 NOTHING = {
     "sessions/manager.py SessionManager._check_for_ever: self._checks.wait",
     "sessions/manager.py SessionManager._check_for_ever: anyio.sleep",
@@ -398,7 +405,7 @@ async def test_a_session_leaves_nothing_wherever_its_owner_fails(
 
         owners: list[Interrupted[None]] = []
 
-        async def own_and_fail(*, task_status: TaskStatus[Session]) -> None:
+        async def own_and_fail(is_ahead: bool = False, *, task_status: TaskStatus[Session]) -> None:
             strike = partial(WAYS[way], anyio.CancelScope())
             owners.append(Interrupted(own(task_status=task_status), at=place, nth=nth, strike=strike))
             await owners[-1]

@@ -7,6 +7,8 @@ import pytest
 from proxy.protocol.lifecycle import TRANSITIONS, Event, State, after
 
 TABLE: list[tuple[State, Event, State]] = [
+    (State.AHEAD, Event.TAKEN, State.STARTING),
+    (State.AHEAD, Event.ENDED, State.ENDED),
     (State.STARTING, Event.INITIALIZED, State.UNUSED),
     (State.STARTING, Event.ENDED, State.ENDED),
     (State.UNUSED, Event.USED, State.ACTIVE),

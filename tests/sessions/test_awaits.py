@@ -15,7 +15,7 @@ def test_every_await_of_the_children_is_known() -> None:
 
 def test_every_await_of_the_sessions_is_known() -> None:
     known = sessions.OF_THE_OWNER.keys() | sessions.WHEN_ITS_CHILD_IS_REPLACED.keys()
-    known |= sessions.OF_THE_BRIDGE.keys() | sessions.NOTHING
+    known |= sessions.OF_THE_BRIDGE.keys() | sessions.OF_THE_POOL.keys() | sessions.NOTHING
     known |= {key for key in sessions.HOLDS if key.startswith("sessions/")}
 
     assert awaits_in("sessions") == known

@@ -21,6 +21,7 @@ from proxy.protocol.ids import decode_text
 from proxy.sessions.modern.as_modern import AsModern
 from proxy.sessions.modern.limits import ModernLimits
 from proxy.sessions.modern.mux import Mux
+from proxy.sessions.warm.ping import Ping
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +53,10 @@ class SharedChild:
         self.translator: AsModern | None = None
         self.takes_turns = False
         """Whether calls that may ask their client something have it for themselves, one after the other."""
+        self.is_ahead = False
+        """Whether it was started before anybody asked, and is nobody's yet."""
+        self.is_discovered = False
+        """Whether it has shown already that it speaks 2026-07-28."""
         self.is_ready = False
         self.ended = anyio.Event()
         self.end_reason = ""
@@ -101,6 +106,17 @@ class SharedChild:
         """Connect the process."""
         self._child = child
         self.mux.attach(child.link)
+
+    def ping(self, on_answer: Callable[[], None]) -> None:
+        """Ask the process for a sign of life: one that speaks handshake revisions, before the handshake."""
+        assert self._child is not None  # attached before
+        Ping(self._child.link, self.mux.minter.mint(), pass_on=self.received, on_answer=on_answer)
+
+    def taken(self, group: str | None) -> None:
+        """It is somebody's now."""
+        self.is_ahead = False
+        self.group = group
+        self.idle_since = self.created_at = self._clock()
 
     def translate(self, translator: AsModern) -> None:
         """The process speaks a handshake revision: everything goes through the translator from now on."""

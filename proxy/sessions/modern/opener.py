@@ -3,9 +3,9 @@
 It is asked which era it speaks, if that is not known, and what it shows is remembered for its server.
 """
 
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import anyio
 
@@ -18,14 +18,27 @@ from proxy.sessions.modern.handshake import shake_hands
 from proxy.sessions.modern.limits import ModernLimits
 from proxy.sessions.modern.opening import Discovery, Finding
 
-Spawn = Callable[[str | None, list[SharedChild]], Awaitable[SharedChild]]
+
+class Spawn(Protocol):
+    """Starts processes."""
+
+    async def __call__(
+        self, group: str | None, started: list[SharedChild], *, may_be_warm: bool = False
+    ) -> SharedChild:
+        """A process that has said nothing but that it lives, or that it is modern if it is known that it should be.
+
+        Args:
+            group: Whose it will be.
+            started: It is added to these.
+            may_be_warm: Whether one will do that was started before.
+        """
 
 
 class Opener:
     """Opens the processes of one server.
 
     Args:
-        spawn: Starts a process that has said nothing, and adds it to the list.
+        spawn: Starts a process, and adds it to the list.
         start_soon: Runs something beside.
         limits: Bounds of each.
         counts: What an operator may see.
@@ -72,9 +85,12 @@ class Opener:
         """
         era, limits = self._era, self._limits
         if era.speaks_modern is False or (era.speaks_modern is None and self._is_silent):
-            return await self._shake(await self._spawn(group, started), capabilities, request, started)
+            child = await self._spawn(group, started, may_be_warm=True)
+            return await self._shake(child, capabilities, request, started)
         is_known = era.speaks_modern is True
-        child = await self._spawn(group, started)
+        child = await self._spawn(group, started, may_be_warm=True)
+        if child.is_discovered:
+            return child
         discovery = Discovery(child)
         finding = await discovery.finding(
             seconds=limits.start_timeout_seconds if is_known else limits.probe_timeout_seconds

@@ -32,11 +32,13 @@ from proxy.protocol.envelope import RETRIED_METHODS, ModernRequest
 from proxy.sessions.backoff import GOOD_LIFE_SECONDS, Backoff
 from proxy.sessions.era import ServerEra
 from proxy.sessions.exits import Exits
+from proxy.sessions.modern.ahead import SharedAhead
 from proxy.sessions.modern.child import SharedChild
 from proxy.sessions.modern.limits import ModernLimits
 from proxy.sessions.modern.opener import Opener
 from proxy.sessions.places import Places
 from proxy.sessions.starts import Starts
+from proxy.sessions.warm.pool import WarmPool
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +65,7 @@ class Pool:
         starts: Told how starts went.
         exits: What follows when a child exits by itself; nothing if not given.
         on_gone: Told of each child that serves no more.
+        warm: Where children that were started ahead are kept; none are if it is not given.
     """
 
     def __init__(
@@ -76,6 +79,7 @@ class Pool:
         starts: Starts,
         on_gone: Callable[[SharedChild], None],
         exits: Exits | None = None,
+        warm: WarmPool | None = None,
     ) -> None:
         self._spec = spec
         self._limits = limits
@@ -89,6 +93,7 @@ class Pool:
         self._alive: set[SharedChild] = set()
         self._shared: dict[Key, list[SharedChild]] = {}  # those that are ready, the first ones first
         self._starting: dict[tuple[str, bytes | None, int], asyncio.Future[None]] = {}
+        self._opening: dict[object, float] = {}  # since when somebody waits for a start
         self._running = 0  # tasks that own a process
         self._changed = anyio.Event()
         self._wakes = anyio.Event()
@@ -102,6 +107,11 @@ class Pool:
             on_late=self._ready,
             is_ending=lambda: self._is_ending,
         )
+        self._warm = warm if warm is not None else WarmPool(places=places, counts=counts)
+        self._ahead = SharedAhead(
+            start=self._spawn_ahead, opening=self._opening.values, era=era, starts=starts, on_no_good=self._no_good
+        )
+        self._warm.add(self._ahead)
         self.cut = 0
         """What an end could not end in peace."""
         self.checks: list[Callable[[float], None]] = []
@@ -134,8 +144,8 @@ class Pool:
 
     @property
     def children(self) -> set[SharedChild]:
-        """Those that serve, or are being started."""
-        return self._alive
+        """Those that serve, or are being started for somebody."""
+        return {child for child in self._alive if not child.is_ahead}
 
     # ---- getting one
 
@@ -238,9 +248,10 @@ class Pool:
 
     async def _start(self, group: str | None, capabilities: bytes, request: ModernRequest) -> SharedChild:
         """Start a process and find out what it speaks, if that is not known."""
-        await self._back_off()
         started: list[SharedChild] = []
+        self._opening[started_for := object()] = asyncio.get_running_loop().time()
         try:
+            await self._back_off()
             child = await self._opener.open(group, capabilities, request, started)
         except BaseException as exc:
             for each in started:
@@ -252,7 +263,10 @@ class Pool:
                 if started and _has_exited(started[-1]):
                     self._exits.exited(started[-1].returncode)
             raise
+        finally:
+            del self._opening[started_for]
         self._starts.note(failed=False)
+        self._warm.served()
         self._ready(child)
         return child
 
@@ -268,26 +282,43 @@ class Pool:
         if wait:
             await anyio.sleep(wait)
 
-    async def _spawn(self, group: str | None, started: list[SharedChild]) -> SharedChild:
-        """A process that has said nothing yet. Waits for a place.
+    async def _spawn(self, group: str | None, started: list[SharedChild], *, may_be_warm: bool = False) -> SharedChild:
+        """A process that has said nothing yet, or one that was started ahead. Waits for a place.
 
         Raises:
             Draining: If no new ones begin.
             TooManyCalls: If no place became free within `place_timeout_seconds`.
             ChildStartFailed, OutOfResources: If it can't be started.
         """
-        with anyio.move_on_after(self._limits.place_timeout_seconds) as waited:
-            while not self._places.has_room and not self._is_ending:
-                self._places.make_room()
-                await self._places.changed(1.0)
+        warm: SharedChild | None = None
+        places = self._places
+        with places.wish() as make_room, anyio.move_on_after(self._limits.place_timeout_seconds) as waited:
+            while not self._is_ending:
+                warm = self._take_warm(group) if may_be_warm else None
+                if warm is not None or places.has_room:
+                    break
+                if not make_room():
+                    places.make_room()
+                await places.changed(1.0)
+        if warm is not None:
+            started.append(warm)
+            return warm
         if self._tasks is None or self._is_ending:
             raise Draining
         if waited.cancelled_caught:
             self._counts.add("refused.too_many_children")
             raise TooManyCalls("Too many processes; try again later")
+        if may_be_warm:
+            self._warm.missed(self._ahead.name)
+        return await self._begin(group, started)
+
+    async def _begin(self, group: str | None, started: list[SharedChild], *, is_ahead: bool = False) -> SharedChild:
+        """Start a process on a place that there is. Raises as `_spawn`."""
+        assert self._tasks is not None  # the caller has looked
         self._places.take()
         self._running += 1
         child = SharedChild(group, limits=self._limits, counts=self._counts)
+        child.is_ahead = is_ahead
         child.on_freed = self._freed
         child.on_ended = partial(self._forget, child)
         started.append(child)
@@ -296,6 +327,26 @@ class Pool:
         if self._is_ending:  # its start took longer than the drain
             raise Draining
         return child
+
+    async def _spawn_ahead(self) -> SharedChild:
+        """A process that is nobody's yet, on a place that there is. Whoever gets it ends it, or has it taken."""
+        if self._tasks is None or self._is_ending:
+            raise Draining
+        return await self._begin(None, [], is_ahead=True)
+
+    def _take_warm(self, group: str | None) -> SharedChild | None:
+        """A process that was started ahead and is its caller's now; one that fits what is known of the server now."""
+        while True:
+            child: SharedChild | None = self._warm.take(self._ahead.name, is_last_chance=not self._places.has_room)
+            if child is None:
+                return None
+            child.taken(group)
+            if not child.has_ended and self._ahead.fits(child):
+                return child
+            child.end("the server speaks another era", SessionEnded())
+
+    def _no_good(self, child: SharedChild) -> None:
+        self._log_failed_start([child])
 
     async def _own(self, child: SharedChild, *, task_status: TaskStatus[None]) -> None:
         """Own one process from spawn to reaped child."""

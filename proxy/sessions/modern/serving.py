@@ -42,6 +42,7 @@ from proxy.sessions.modern.tasks import Task, Tasks
 from proxy.sessions.places import Places
 from proxy.sessions.starts import Starts
 from proxy.sessions.stream import Stream
+from proxy.sessions.warm.pool import WarmPool
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +66,7 @@ class ModernServing:
         era: What is known of the server.
         starts: Told how starts went.
         exits: What follows when a child exits by itself; nothing if not given.
+        warm: Where children that were started ahead are kept; none are if it is not given.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class ModernServing:
         era: ServerEra,
         starts: Starts,
         exits: Exits | None = None,
+        warm: WarmPool | None = None,
     ) -> None:
         self.limits = limits
         self._counts = counts
@@ -93,6 +96,7 @@ class ModernServing:
             starts=starts,
             exits=exits,
             on_gone=self._child_gone,
+            warm=warm,
         )
 
     @asynccontextmanager

@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -112,6 +112,7 @@ async def serving(
     argv: tuple[str, ...] | None = None,
     era: ChildEra = "auto",
     max_children: int = 8,
+    make: Callable[..., ModernServing] = ModernServing,
     **limits: Any,
 ) -> AsyncIterator[Served]:
     """A server; when the block is left no process, place or descriptor of it is."""
@@ -123,7 +124,7 @@ async def serving(
         term_grace_seconds=0.3,
     )
     places, counts, known = Places(max_children=max_children), Counts(), ServerEra(era)
-    serving = ModernServing(
+    serving = make(
         spec=spec,
         limits=ModernLimits(**limits),
         counts=counts,

@@ -1,0 +1,1 @@
+"""Children that are started before anybody asks for one."""

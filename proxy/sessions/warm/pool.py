@@ -1,0 +1,320 @@
+"""Who has a child ready before a client comes?
+
+The children of a server that are nobody's yet. Those who need one ask here first. It never waits for anything that a
+client waits for: an empty pool is a cold start, no more.
+"""
+
+import asyncio
+import logging
+import random
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+import anyio
+
+from proxy.errors import ProxyError, SessionEnded
+from proxy.observe import Counts
+from proxy.sessions.backoff import Backoff
+from proxy.sessions.places import Places
+from proxy.sessions.warm.kind import Ahead, Kind
+from proxy.sessions.warm.plan import Plan, Room, Waiting, choose, choose_for_eviction, plan_refill, shares
+
+logger = logging.getLogger(__name__)
+
+UNPROVED_SECONDS = 1.0
+"""Where a server does not bear a proof, a child that has lived so long counts as ready. Longer than a program takes to
+find out that it can't run."""
+AGE_SPREAD = 0.1
+"""Children that were started together don't get too old together."""
+
+
+@dataclass(eq=False)
+class _Entry:
+    """A child that is nobody's yet, or is being started."""
+
+    number: int
+    kind: Kind[Any]
+    started_at: float
+    old_at: float
+    child: Ahead | None = None
+    is_ready: bool = False
+    scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+
+    def seen_at(self, now: float) -> Waiting:
+        return Waiting(
+            self.number,
+            self.kind.name,
+            now - self.started_at,
+            self.old_at - now,
+            is_there=self.child is not None and not self.child.ended.is_set(),
+            is_ready=self.is_ready,
+        )
+
+
+class WarmPool:
+    """The children of one server that were started ahead.
+
+    Args:
+        size: How many there may be, of all kinds; 0 keeps none.
+        max_age_seconds: One that is older is thrown away.
+        start_timeout_seconds: How long a child may take for its proof.
+        places: Room for processes, which others share.
+        counts: How often there was one, and how often not.
+    """
+
+    def __init__(
+        self,
+        *,
+        size: int = 0,
+        max_age_seconds: float | None = None,
+        start_timeout_seconds: float = 60.0,
+        places: Places,
+        counts: Counts,
+    ) -> None:
+        self.size = size
+        self.has_served = False
+        """Whether a child has proved itself, or served a client. A pool without this is not ready."""
+        self._max_age_seconds = max_age_seconds if max_age_seconds is not None else float("inf")
+        self._start_timeout_seconds = start_timeout_seconds
+        self._places = places
+        self._counts = counts
+        self._kinds: dict[str, Kind[Any]] = {}
+        self._entries: list[_Entry] = []
+        self._numbers = count(1)
+        self._demand: deque[str] = deque(maxlen=max(16, 2 * size))
+        self._proof_seconds: dict[str, float] = {}  # of the last proof of each kind
+        self._asks_for_proof = True
+        self._has_served_client = False
+        self._hits = self._misses = 0
+        self._is_open = False
+        self._tasks: anyio.abc.TaskGroup | None = None
+        self._backoff = Backoff(lambda: 0.0)
+
+    def add(self, kind: Kind[Any]) -> None:
+        """Keep children of this kind, too. Before `run`."""
+        self._kinds[kind.name] = kind
+        if kind.is_wanted_at_once:
+            self._demand.append(kind.name)
+
+    @asynccontextmanager
+    async def run(self) -> AsyncIterator[None]:
+        """Keep children ready while the block is open. On the way out all are told to end; their owners wait for it."""
+        if not self.size:
+            yield
+            return
+        self._backoff = Backoff(asyncio.get_running_loop().time)
+        async with anyio.create_task_group() as tasks:
+            self._tasks, self._is_open = tasks, True
+            self._places.spares.append(self)
+            tasks.start_soon(self._refill_for_ever)
+            try:
+                yield
+            finally:
+                self.close("stopped")
+                self._tasks = None
+                self._places.spares.remove(self)
+                tasks.cancel_scope.cancel()
+
+    # ---- what is there
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def report(self) -> dict[str, Any]:
+        """What `/health` shows."""
+        ready = sum(entry.is_ready for entry in self._entries)
+        return {
+            "size": self.size,
+            "ready": ready,
+            "being_proved": len(self._entries) - ready,
+            "asks_for_proof": self._asks_for_proof,
+            "hits": self._hits,
+            "misses": self._misses,
+        }
+
+    # ---- for those who need one
+
+    def take(self, kind: str, *, is_last_chance: bool = False) -> Any:
+        """A child of this kind for a client that has come; None if there is none that is better than a new one.
+
+        It is the caller's from here on, its place included.
+
+        Args:
+            kind: Which.
+            is_last_chance: Whether no new one can be started.
+        """
+        number = choose(self._seen(), kind, known=self._known, is_last_chance=is_last_chance)
+        entry = next((entry for entry in self._entries if entry.number == number), None)
+        if entry is None:
+            return None
+        self._entries.remove(entry)
+        entry.scope.cancel()
+        self._demand.append(kind)
+        self._hits += 1
+        self._counts.add("pool.hit" if entry.is_ready else "pool.hit_before_proof")
+        if entry.is_ready:
+            self._backoff.succeeded()
+        self._places.wake()
+        return entry.child
+
+    def missed(self, kind: str) -> None:
+        """Nothing fit, and a child is started for a client."""
+        if self.size:
+            self._demand.append(kind)
+            self._misses += 1
+            self._counts.add("pool.miss")
+
+    def served(self) -> None:
+        """A child has answered a client: its server works."""
+        if self.size:
+            self.has_served = self._has_served_client = True
+            self._backoff.succeeded()
+
+    def make_room(self) -> bool:
+        """End one child, for somebody needs its place; returns whether there was one."""
+        number = choose_for_eviction(self._seen())
+        if number is None:
+            return False
+        self._counts.add("pool.evicted")
+        self._drop(number, "evicted: its place is needed")
+        return True
+
+    def close(self, reason: str) -> None:
+        """Keep none any more."""
+        self._is_open = False
+        for entry in list(self._entries):
+            self._drop(entry.number, reason)
+
+    # ---- keeping it full
+
+    async def _refill_for_ever(self) -> None:
+        pause = 0.0
+        while self._is_open:
+            try:
+                plan = self._plan()
+                for number in plan.end:
+                    self._drop(number, "too old, or another kind is wanted")
+                for kind in plan.start:
+                    self._begin(kind)
+                pause = plan.look_again_seconds
+            except Exception:  # in this task group it would end everything
+                logger.exception("pool not refilled")
+                pause = 1.0
+            await self._places.changed(pause)
+
+    @property
+    def _known(self) -> dict[str, float]:
+        return self._proof_seconds if self._asks_for_proof else dict.fromkeys(self._kinds, UNPROVED_SECONDS)
+
+    def _seen(self) -> list[Waiting]:
+        now = asyncio.get_running_loop().time()
+        return [entry.seen_at(now) for entry in self._entries]
+
+    def _plan(self) -> Plan:
+        now = asyncio.get_running_loop().time()
+        places = self._places
+        room = Room(
+            places=0 if places.wanted else places.free,
+            slots=places.slots.free(now),
+            clients=sum(kind.clients_waiting(now) for kind in self._kinds.values()),
+            wait_seconds=self._backoff.wait_seconds,
+        )
+        demand = [name for name in self._demand if self._kinds[name].can_start]
+        return plan_refill(self._seen(), size=self.size, wanted=shares(self.size, demand), known=self._known, room=room)
+
+    def _begin(self, kind: str) -> None:
+        assert self._tasks is not None  # this runs in it
+        now = asyncio.get_running_loop().time()
+        age = self._max_age_seconds * (1.0 - AGE_SPREAD * random.random())
+        entry = _Entry(next(self._numbers), self._kinds[kind], now, now + age)
+        self._entries.append(entry)
+        self._places.slots.take(entry, now)
+        self._tasks.start_soon(self._own, entry)
+
+    def _drop(self, number: int, reason: str) -> None:
+        """Nobody will get this one."""
+        entry = next(entry for entry in self._entries if entry.number == number)
+        self._entries.remove(entry)
+        entry.scope.cancel()
+        if entry.child is not None:
+            self._end(entry.child, reason)
+
+    @staticmethod
+    def _end(child: Ahead, reason: str) -> None:
+        try:
+            child.end(reason, SessionEnded())
+        except Exception:  # of one: whoever asked has others to end
+            logger.exception("child not ended")
+
+    async def _own(self, entry: _Entry) -> None:
+        """One entry, until it is somebody's, dropped, or its child is gone."""
+        try:
+            with entry.scope:
+                await self._start_and_prove(entry)
+                if entry.is_ready and entry.child is not None:
+                    await entry.child.ended.wait()
+        except Exception as exc:
+            if not isinstance(exc, ProxyError):
+                logger.exception("child not started ahead")
+        finally:
+            self._places.slots.give_back(entry)
+            if entry in self._entries:  # neither taken nor dropped
+                self._entries.remove(entry)
+                self._backoff.failed(asyncio.get_running_loop().time() - entry.started_at)
+                if entry.child is not None:
+                    self._end(entry.child, "not proved")
+            self._places.wake()
+
+    async def _start_and_prove(self, entry: _Entry) -> None:
+        if entry not in self._entries:
+            return
+        if not self._places.has_room:  # since the plan was made
+            self._entries.remove(entry)
+            return
+        kind = entry.kind
+        child = entry.child = await kind.start()
+        is_asked = self._asks_for_proof or not kind.is_proof_optional
+        if await self._proves_itself(kind, child, is_asked):
+            entry.is_ready = self.has_served = True
+            if is_asked:
+                self._proof_seconds[kind.name] = asyncio.get_running_loop().time() - entry.started_at
+            kind.judged(child, is_good=True)
+            self._places.slots.give_back(entry)
+            self._places.wake()
+        elif not self._is_proof_at_fault(kind, child, is_asked) and not child.ended.is_set():
+            kind.judged(child, is_good=False)
+
+    async def _proves_itself(self, kind: Kind[Any], child: Ahead, is_asked: bool) -> bool:
+        is_good = not is_asked
+        seconds = self._start_timeout_seconds if is_asked else UNPROVED_SECONDS
+        with anyio.move_on_after(seconds):
+            async with anyio.create_task_group() as tasks:
+
+                async def watch() -> None:
+                    await child.ended.wait()
+                    tasks.cancel_scope.cancel()
+
+                tasks.start_soon(watch)
+                if is_asked:
+                    is_good = await kind.prove(child)
+                    tasks.cancel_scope.cancel()
+        return is_good and not child.ended.is_set()
+
+    def _is_proof_at_fault(self, kind: Kind[Any], child: Ahead, is_asked: bool) -> bool:
+        """A child has not proved itself: is that its fault, or does its server not bear the question?
+
+        One that exits on it may have been about to exit anyway: that shows when the next one, which is not asked, exits
+        as well. One that is silent is slow, unless others of its server have served.
+        """
+        has_exited = child.ended.is_set()
+        if not kind.is_proof_optional or not (has_exited or self._has_served_client):
+            return False
+        self._asks_for_proof = not is_asked
+        if is_asked:
+            how = "exited on" if has_exited else "has not answered"
+            logger.warning("children of this server are not asked for a proof any more: one %s a ping", how)
+        return is_asked
