@@ -41,7 +41,7 @@ GROUPS = {
     "Where to listen, and to whom": ("host", "port", "path", "legacy_sse", "allowed_origin", "allowed_host"),
     "Connections": (*("max_connections", "max_header_bytes", "header_timeout_seconds", "keep_alive_timeout_seconds"),),
     "Sessions": (
-        *("isolation", "shared_server_requests"),
+        *("isolation", "shared_server_requests", "reuse_children", "max_reused_children"),
         *("max_sessions", "max_children", "idle_timeout_seconds", "unused_timeout_seconds"),
         *("session_age_seconds", "place_timeout_seconds"),
     ),

@@ -6,7 +6,7 @@
     │   ├── NotJson · NotJsonRpc · TooDeep · BatchRefused
     │   ├── MethodNotAllowed · NotAcceptable · UnsupportedMediaType · BodyTooLarge · BodyStalled
     │   ├── OriginRefused · HostRefused · VersionUnsupported
-    │   ├── SessionMissing · SessionNotFound · AlreadyInitialized · DuplicateId
+    │   ├── SessionMissing · SessionNeeded · SessionNotFound · AlreadyInitialized · DuplicateId
     │   ├── CallCancelled
     │   └── EnvelopeMalformed · HeaderMismatch · RevisionUnsupported · CapabilityMissing · MethodNotFound
     │       ModernMethodNotAllowed · PostNotAllowed · StateRefused · AnswersMalformed · TaskUnknown
@@ -116,6 +116,10 @@ class VersionUnsupported(ClientFault):
 
 class SessionMissing(ClientFault):
     message = "Bad Request: Missing session ID; begin with initialize"
+
+
+class SessionNeeded(ClientFault):
+    message = "Method not found: it needs a session, and this server is served without"
 
 
 class SessionNotFound(ClientFault):

@@ -132,6 +132,12 @@ class Settings(BaseSettings):
     shared_server_requests: bool = False
     """With --isolation shared, pass questions of the server on while one call alone can have caused them."""
 
+    reuse_children: bool = False
+    """With --isolation request, let a process that has served a call serve another: for servers that keep no state."""
+
+    max_reused_children: Annotated[Count, Field(ge=1, le=100_000)] = 16
+    """Processes of one server that wait for another call with --reuse-children; idle ones end."""
+
     max_sessions: Annotated[Count, Field(ge=1, le=100_000)] = 256
     """Open sessions, each with a child. A runaway backstop, not a capacity plan."""
 
@@ -354,13 +360,15 @@ class Settings(BaseSettings):
             raise ValueError(
                 'no server to run. Give one: --command "uvx mcp-server-fetch", or -- and its words, or --demo'
             )
-        if self.isolation != "session":
+        if self.isolation == "shared":
             raise ValueError(f"--isolation {self.isolation} is not served yet; leave it out, or say session")
         if len(given) > 1:
             raise ValueError("only one of --command, words behind --, and --demo can be given")
         if f"{self.path.rstrip('/')}/{self.server_name}" in TAKEN_PATHS:
             # The server is served there, too; on an exempt path nobody would check the Origin.
             raise ValueError(f"with --path {self.path}, --server-name can't be {self.server_name}: this path is taken")
+        if self.isolation == "request" and self.modern_isolation == "shared":
+            raise ValueError("--isolation request gives every call a process, so --modern-isolation shared can't be")
         if self.legacy_sse and self.path in ("/sse", "/messages"):
             raise ValueError(f"with --legacy-sse, --path can't be {self.path}: this path is taken")
         if self.dead_peer_timeout_seconds < self.slow_reader_timeout_seconds + 15:

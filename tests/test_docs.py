@@ -8,7 +8,7 @@ import pytest
 from proxy.sources import CONTAINER_NAMES, flag, flag_fields, variable
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = ["README.md", "ERAS.md", "CHANGELOG.md", "CONTRIBUTING.md", "ARCHITECTURE.md"]
+DOCUMENTS = ["README.md", "ERAS.md", "ISOLATION.md", "CHANGELOG.md", "CONTRIBUTING.md", "ARCHITECTURE.md"]
 OTHERS = {"--help", "--version", "--rm", "--init"}
 
 

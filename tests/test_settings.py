@@ -18,7 +18,7 @@ def load(*argv: str, **environ: str) -> Settings:
     return Settings.load(argv, environ)
 
 
-SWITCHES = ("demo", "legacy_sse", "shared_server_requests", "watch")
+SWITCHES = ("demo", "legacy_sse", "reuse_children", "shared_server_requests", "watch")
 """Flags without a value."""
 
 
@@ -170,6 +170,7 @@ BOUNDS = [
     ("max_header_bytes", "4095", "2MiB"),
     ("header_timeout_seconds", "0", "61m"),
     ("keep_alive_timeout_seconds", "0", "25h"),
+    ("max_reused_children", "0", "100001"),
     ("max_sessions", "0", "100001"),
     ("max_children", "0", "100001"),
     ("idle_timeout_seconds", "0", None),
@@ -281,6 +282,7 @@ def test_the_defaults_are_those_of_the_manual() -> None:
         **{"max_connections": 4096, "max_header_bytes": 65536, "header_timeout_seconds": 30},
         **{"keep_alive_timeout_seconds": 75},
         **{"isolation": "session", "shared_server_requests": False},
+        **{"reuse_children": False, "max_reused_children": 16},
         **{"on_child_exit": "end", "max_respawns": 5},
         **{"max_sessions": 256, "max_children": 256, "max_calls_per_child": 128, "max_get_streams": 4},
         **{"max_json_depth": 256, "waiting_messages": 256, "waiting_size_bytes": 1 << 20},
@@ -335,11 +337,18 @@ def test_a_server_is_never_served_where_nobody_checks_the_origin(name: str) -> N
     assert load(*DEMO, "--server-name", name).server_name == name
 
 
-@pytest.mark.parametrize("isolation", ["shared", "request"])
+@pytest.mark.parametrize("isolation", ["shared"])
 def test_an_isolation_that_is_not_served_yet_is_refused(isolation: str) -> None:
     assert f"--isolation {isolation} is not served yet" in refused(*DEMO, "--isolation", isolation)
 
     assert load(*DEMO, "--isolation", "session").isolation == "session"
+
+
+def test_a_process_for_each_call_is_for_clients_of_both_eras() -> None:
+    both = (*DEMO, "--isolation", "request", "--modern-isolation")
+
+    assert "--modern-isolation shared can't be" in refused(*both, "shared")
+    assert load(*both, "request").modern_isolation == "request"
 
 
 def test_a_dead_peer_is_given_more_time_than_a_slow_reader() -> None:

@@ -15,6 +15,7 @@ PER_SERVER = frozenset(
     {
         *("child_era", "protocol_version", "pass_env", "modern_isolation", "modern_commit_after_seconds"),
         *("isolation", "shared_server_requests", "pool_size", "pool_max_age_seconds"),
+        *("reuse_children", "max_reused_children"),
         *("max_sessions", "idle_timeout_seconds", "unused_timeout_seconds", "session_age_seconds"),
         *("call_timeout_seconds", "call_timeout_total_seconds", "commit_after_seconds", "max_calls_per_child"),
         *("place_timeout_seconds", "server_request_timeout_seconds", "start_timeout_seconds", "probe_timeout_seconds"),

@@ -65,6 +65,7 @@ REFUSALS: dict[type[ProxyError], Refusal] = {
     errors.HostRefused: Refusal(421, INVALID_REQUEST),
     errors.VersionUnsupported: Refusal(400, INVALID_REQUEST),
     errors.SessionMissing: Refusal(400, INVALID_REQUEST),
+    errors.SessionNeeded: Refusal(200, METHOD_NOT_FOUND),
     errors.SessionNotFound: Refusal(404, SESSION_NOT_FOUND),
     errors.AlreadyInitialized: Refusal(400, INVALID_REQUEST),
     errors.DuplicateId: Refusal(400, INVALID_REQUEST),

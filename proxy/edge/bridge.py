@@ -265,15 +265,15 @@ class Bridge:
         )
 
     def _legacy_sse_routes(self) -> list[BaseRoute]:
-        """For the default server, whichever it is at the time."""
+        """For the default server, whichever it is at the time, if it has sessions."""
 
         async def stream(scope: Scope, receive: Receive, send: Send) -> None:
             server = self.directory.default_server
-            await (server.legacy_sse.stream if server is not None else _no_default)(scope, receive, send)
+            await (server.legacy_sse.stream if server and server.legacy_sse else _not_there)(scope, receive, send)
 
         async def messages(scope: Scope, receive: Receive, send: Send) -> None:
             server = self.directory.default_server
-            await (server.legacy_sse.messages if server is not None else _no_default)(scope, receive, send)
+            await (server.legacy_sse.messages if server and server.legacy_sse else _not_there)(scope, receive, send)
 
         return [
             *(Route(path, endpoint=Endpoint(stream)) for path in ("/sse", "/sse/")),
@@ -314,7 +314,7 @@ def read_servers(settings: Settings) -> Servers:
     return servers_of(settings, read_config(settings.config, os.environ) if settings.config is not None else None)
 
 
-async def _no_default(scope: Scope, receive: Receive, send: Send) -> None:
+async def _not_there(scope: Scope, receive: Receive, send: Send) -> None:
     await JSONResponse({"error": "Not Found"}, 404)(scope, receive, send)
 
 

@@ -10,8 +10,15 @@ from proxy.edge.endpoint import LegacyEndpoint
 from proxy.edge.inbox import Inbox, Refused
 from proxy.edge.modern import ModernEndpoint
 from proxy.edge.requests import check_post_headers, read_headers, refuse_repeated
+from proxy.edge.sessionless import SessionlessEndpoint
 from proxy.edge.uploads import ClientGone
-from proxy.errors import MethodNotAllowed, ModernMethodNotAllowed, ProxyError, VersionUnsupported
+from proxy.errors import (
+    MethodNotAllowed,
+    ModernMethodNotAllowed,
+    PostNotAllowed,
+    ProxyError,
+    VersionUnsupported,
+)
 from proxy.protocol.eras import era_of, is_modern_header
 from proxy.protocol.headers import VERSION_HEADER
 from proxy.protocol.messages import Request
@@ -21,12 +28,14 @@ class McpEndpoint:
     """The ASGI application behind `/mcp`.
 
     Args:
-        legacy: Serves the revisions with a handshake.
+        legacy: Serves the revisions with a handshake, in sessions or without.
         modern: Serves 2026-07-28; None if that is switched off.
         inbox: Reads what is posted.
     """
 
-    def __init__(self, *, legacy: LegacyEndpoint, modern: ModernEndpoint | None, inbox: Inbox) -> None:
+    def __init__(
+        self, *, legacy: LegacyEndpoint | SessionlessEndpoint, modern: ModernEndpoint | None, inbox: Inbox
+    ) -> None:
         self._legacy = legacy
         self._modern = modern
         self._inbox = inbox
@@ -45,9 +54,10 @@ class McpEndpoint:
                 serve = self._legacy.get if method == "GET" else self._legacy.delete
                 await serve(headers, scope, receive, send)
             elif method == "OPTIONS":
-                await send_empty(send, 204, [(b"allow", b"GET, POST, DELETE, OPTIONS")])
+                allowed = b"GET, POST, DELETE, OPTIONS" if self._legacy.has_sessions else b"POST, OPTIONS"
+                await send_empty(send, 204, [(b"allow", allowed)])
             else:
-                raise MethodNotAllowed
+                raise MethodNotAllowed if self._legacy.has_sessions else PostNotAllowed
         except ProxyError as error:
             await send_error(send, error)
         except ClientGone:

@@ -64,6 +64,8 @@ class EdgeLimits:
 class LegacyEndpoint:
     """Serves clients of the revisions with a handshake."""
 
+    has_sessions = True
+
     def __init__(
         self,
         manager: SessionManager,

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 
 import anyio
@@ -16,6 +16,7 @@ from proxy.edge.isolation import Isolation
 from proxy.edge.legacy_sse import LegacySse
 from proxy.edge.modern import ModernEdgeLimits, ModernEndpoint
 from proxy.edge.presence import Presence
+from proxy.edge.sessionless import SessionlessEndpoint
 from proxy.edge.shutdown import Shutdown
 from proxy.edge.uploads import Uploads
 from proxy.observe import Counts
@@ -27,6 +28,7 @@ from proxy.sessions.manager import SessionManager
 from proxy.sessions.modern.limits import ModernLimits
 from proxy.sessions.modern.serving import ModernServing
 from proxy.sessions.places import Places
+from proxy.sessions.sessionless import Sessionless
 from proxy.sessions.warm.pool import WarmPool
 from proxy.settings import Settings
 
@@ -58,19 +60,22 @@ class Served:
         manager: The sessions of its clients.
         modern: Its clients without sessions.
         endpoint: What is behind its paths.
-        legacy_sse: The same for the transport of 2024-11-05.
+        sessionless: Its clients of the handshake revisions, if they have no sessions, either.
+        legacy_sse: The same for the transport of 2024-11-05; None where there are no sessions.
     """
 
     def __init__(self, name: str, settings: Settings, shared: Shared) -> None:
         self.name = name
-        self.gives_each_request_a_process = not Isolation(settings.modern_isolation, is_local=shared.is_local).shares
+        self.gives_each_request_a_process = not _isolation(settings, shared).shares
         """Whether clients of 2026-07-28 share nothing."""
         self.retired = anyio.Event()
         """Set when it is served no more and nothing of it is left."""
         self.settings = settings
         self.spec = child_spec(settings, marker=shared.marker)
         era = ServerEra(settings.child_era)
-        exits = Exits(settings.on_child_exit, on_exit=shared.on_child_exit)
+        is_sessionless = settings.isolation == "request"
+        on_exit = "end" if is_sessionless and settings.on_child_exit == "respawn" else settings.on_child_exit
+        exits = Exits(on_exit, on_exit=shared.on_child_exit)
         self.warm = WarmPool(
             size=settings.pool_size,
             max_age_seconds=settings.pool_max_age_seconds,
@@ -82,7 +87,8 @@ class Served:
             spec=self.spec,
             limits=_session_limits(settings),
             counts=shared.counts,
-            max_sessions=settings.max_sessions,
+            # Without sessions, places for children are the only bound.
+            max_sessions=settings.max_children + 1 if is_sessionless else settings.max_sessions,
             places=shared.places,
             era=era,
             exits=exits,
@@ -100,17 +106,21 @@ class Served:
         )
         inbox = Inbox(uploads=shared.uploads, max_json_depth=settings.max_json_depth)
         limits = _edge_limits(settings)
+        self.sessionless = _sessionless(self.manager, settings, shared) if is_sessionless else None
         self.endpoint: ASGIApp = McpEndpoint(
-            legacy=LegacyEndpoint(self.manager, shared.presence, limits, shared.shutdown),
+            legacy=LegacyEndpoint(self.manager, shared.presence, limits, shared.shutdown)
+            if self.sessionless is None
+            else SessionlessEndpoint(self.sessionless, shared.presence, limits, shared.shutdown),
             modern=_modern_endpoint(self.modern, settings, shared),
             inbox=inbox,
         )
-        self.legacy_sse = LegacySse(self.manager, inbox, limits, shared.shutdown)
+        self.legacy_sse = None if is_sessionless else LegacySse(self.manager, inbox, limits, shared.shutdown)
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
         """Serve while the block is open. On the way out every session ends and every child is gone."""
-        async with self.manager.run(), self.modern.run(), self.warm.run():
+        sessionless = self.sessionless.run() if self.sessionless is not None else nullcontext()
+        async with self.manager.run(), sessionless, self.modern.run(), self.warm.run():
             yield
 
     async def drain(self, grace_seconds: float) -> None:
@@ -136,6 +146,16 @@ class Served:
         self.modern.end_listens()
 
 
+def _sessionless(manager: SessionManager, settings: Settings, shared: Shared) -> Sessionless:
+    return Sessionless(
+        manager,
+        places=shared.places,
+        newest_version=settings.protocol_version,
+        start_timeout_seconds=settings.start_timeout_seconds,
+        max_kept_children=settings.max_reused_children if settings.reuse_children else 0,
+    )
+
+
 def _modern_endpoint(serving: ModernServing, settings: Settings, shared: Shared) -> ModernEndpoint | None:
     """None if the operator offers handshake revisions only."""
     if settings.protocol_version in LEGACY_VERSIONS:
@@ -146,8 +166,13 @@ def _modern_endpoint(serving: ModernServing, settings: Settings, shared: Shared)
         slow_reader_timeout_seconds=settings.slow_reader_timeout_seconds,
         drain_timeout_seconds=settings.drain_timeout_seconds,
     )
-    isolation = Isolation(settings.modern_isolation, is_local=shared.is_local)
-    return ModernEndpoint(serving, shared.presence, isolation, limits, shared.shutdown)
+    return ModernEndpoint(serving, shared.presence, _isolation(settings, shared), limits, shared.shutdown)
+
+
+def _isolation(settings: Settings, shared: Shared) -> Isolation:
+    """Who shares a child among clients of 2026-07-28."""
+    mode = "request" if settings.isolation == "request" else settings.modern_isolation
+    return Isolation(mode, is_local=shared.is_local)
 
 
 def child_spec(settings: Settings, *, marker: str) -> ChildSpec:
@@ -179,7 +204,8 @@ def _session_limits(settings: Settings) -> SessionLimits:
         replay_events=settings.replay_events,
         replay_size_bytes=settings.replay_size_bytes,
         replay_age_seconds=settings.replay_age_seconds,
-        waiting_messages=settings.waiting_messages,
+        # Without sessions no other stream will come that the messages could wait for.
+        waiting_messages=settings.waiting_messages if settings.isolation != "request" else 0,
         waiting_size_bytes=settings.waiting_size_bytes,
         max_calls_per_child=settings.max_calls_per_child,
         max_get_streams=settings.max_get_streams,

@@ -47,6 +47,7 @@ from proxy.sessions.told import Told
 logger = logging.getLogger(__name__)
 
 _NO_CLIENT = "No client is connected that could answer"
+_NO_BACK_CHANNEL = "Method not found: this client can't be asked anything"
 
 
 class Exchange:
@@ -85,6 +86,10 @@ class Exchange:
         self._reply_bytes = 0  # of answers of ours since the child had last read everything
         self.on_call_closed: Callable[[], None] = lambda: None
         """Called when a call has left the tables."""
+        self.refuses_asks = False
+        """Whether the child is told at once that its client can't be asked: nobody could know whose an answer is."""
+        self.failed_calls = 0
+        """Calls that were answered here instead of by the child, which may be busy with them still."""
         self.owner_of: Callable[[int], int | None] = lambda _: None
         """The call, as the child knows it, on whose behalf the child asks this; None if it does not say."""
         self.told: Told | None = None
@@ -301,8 +306,11 @@ class Exchange:
         call.stream.put_answer(response.encode(raw_id=call.raw_id))
 
     def _asked(self, request: Request) -> None:
-        if request.method == "ping" and self.streams.choose(related=True) is None:
+        if request.method == "ping" and (self.refuses_asks or self.streams.choose(related=True) is None):
             self._reply(pong(request.raw_id))
+        elif self.refuses_asks:
+            self._counts.add("refused.ask_without_session")
+            self._reply(refusal(request.raw_id, code=-32601, message=_NO_BACK_CHANNEL))
         elif self._asks.is_full:
             self._counts.add("refused.too_many_asks")
             self._reply(refusal(request.raw_id, code=-32603, message="Too many requests without an answer"))
@@ -405,6 +413,7 @@ class Exchange:
     def _fail(self, call: Call, error: ProxyError) -> None:
         if self.told is not None:
             self.told.settled(call.child_id, is_agreed=False)
+        self.failed_calls += 1
         self._close(call)
         call.stream.put_answer(Failure(call.raw_id, error))
 

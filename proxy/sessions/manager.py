@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -80,6 +80,8 @@ class SessionManager:
         self.starts = Starts(time.monotonic)
         self._warm = warm if warm is not None else WarmPool(places=places, counts=counts)
         self._warm.add(SessionsAhead(start=self._open_ahead, starting=self._starting, starts=self.starts))
+        self.is_awaited: Callable[[], bool] = lambda: False
+        """Whether somebody has begun what will be a call; a drain lets it go on."""
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
@@ -352,7 +354,7 @@ class SessionManager:
         self._is_draining = True
         self._wake()
         with anyio.move_on_after(grace_seconds):
-            while self.calls_in_flight or self._spawning:
+            while self.calls_in_flight or self._spawning or self.is_awaited():
                 await self._places.changed(CHECK_SECONDS)
         self.end_all("shutdown")
         await self._all_gone()

@@ -85,6 +85,10 @@ class Streams:
         """The client knows the session from now on, and what has waited may go to its streams."""
         self._is_open_to_client = True
 
+    def close_to_client(self) -> None:
+        """Only answers and progress go out from now on: the calls are of several clients, and the rest is nobody's."""
+        self._is_open_to_client = False
+
     # ---- opening and closing
 
     def new(self, *call_ids: Raw) -> Stream:

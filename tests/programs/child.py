@@ -17,6 +17,7 @@ Modes:
     early=LINE                write this line before the answer to `initialize`
     first=LINE                this line has been read already
     more=FILE                 a file with more modes, one a line; read at the start if it is there
+    list-says=LINE            write this line before the answer to `tools/list`
 
 The modes that are about `initialize` may also stand in its `_meta`, under `modes`: one session then has a bad start.
 
@@ -138,6 +139,7 @@ class Child:
         elif method in ("ping", "logging/setLevel", "resources/subscribe", "resources/unsubscribe"):
             self.result(id_, {})
         elif method == "tools/list":
+            write(self.modes["list-says"].encode() + b"\n" if "list-says" in self.modes else b"")
             self.result(id_, {"tools": [{"name": "echo", "inputSchema": {"type": "object"}}]})
         else:
             send({"jsonrpc": "2.0", "id": id_, "error": {"code": -32601, "message": "Method not found"}})
