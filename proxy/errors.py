@@ -19,6 +19,7 @@
     └── CapacityReached      we are full, or going away
         └── TooManyConnections · TooManySessions · TooManyCalls · TooManyStreams · TooManyUploads
             StreamOverflow · OutOfResources · Draining · TooManyListens · TooManyContinuations · ChildRestarting
+            CircuitOpen
 
 The message of each is written for the client: it names the fault, never a path, an argv, a stack or
 the text of another exception. `proxy/edge/answers.py` has the one table that gives each a status and a code.
@@ -33,10 +34,18 @@ class ProxyError(Exception):
 
     message = "Internal error"
 
-    def __init__(self, message: str | None = None, *, data: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        data: Mapping[str, Any] | None = None,
+        retry_after_seconds: int | None = None,
+    ) -> None:
         super().__init__(message or self.message)
         self.data = data
         """What a program may read of it; nothing if None."""
+        self.retry_after_seconds = retry_after_seconds
+        """When it is worth while to try again, if that is known."""
 
     def __str__(self) -> str:
         return str(self.args[0])
@@ -248,6 +257,10 @@ class StreamOverflow(CapacityReached):
 
 class OutOfResources(CapacityReached):
     message = "There is no room for another server process; try again later"
+
+
+class CircuitOpen(CapacityReached):
+    message = "The server has failed to start several times in a row; try again later"
 
 
 class Draining(CapacityReached):

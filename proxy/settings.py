@@ -204,6 +204,9 @@ class Settings(BaseSettings):
     max_respawns: Annotated[Count, Field(ge=1, le=1000)] = 5
     """With respawn: a session ends when more of its children die in a row, none of which has lived for a minute."""
 
+    max_failed_starts: Annotated[Count, Field(ge=1, le=1000)] = 5
+    """So many starts that fail in a row, while no child serves, keep new ones away for a time that grows to 30 s."""
+
     start_timeout_seconds: Annotated[Seconds, Field(gt=0, le=3600)] = 60.0
     """From the start of a child to its first answer. A cold npx or uvx takes 20 s."""
 

@@ -95,6 +95,7 @@ REFUSALS: dict[type[ProxyError], Refusal] = {
     errors.TooManyContinuations: _FULL,
     errors.ChildRestarting: _FULL,
     errors.OutOfResources: _FULL,
+    errors.CircuitOpen: _FULL,
     errors.StreamOverflow: Refusal(500, INTERNAL_ERROR),
     errors.Draining: _FULL,
 }
@@ -131,7 +132,11 @@ def error_body(error: ProxyError, raw_id: Raw | None) -> bytes:
 async def send_error(send: Send, error: ProxyError, raw_id: Raw | None = None) -> None:
     """Answer the HTTP request with an error."""
     refusal = REFUSALS[type(error)]
-    await send_json(send, refusal.status, error_body(error, raw_id), refusal.headers)
+    headers = refusal.headers
+    if error.retry_after_seconds is not None:
+        others = [header for header in headers if header[0] != b"retry-after"]
+        headers = (*others, (b"retry-after", b"%d" % error.retry_after_seconds))
+    await send_json(send, refusal.status, error_body(error, raw_id), headers)
 
 
 SMALL_BYTES = 16 * 1024

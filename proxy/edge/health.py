@@ -78,6 +78,7 @@ def _server(server: Served) -> dict[str, Any]:
     last = {None: "not started, or not lately", True: "last start failed", False: "last start succeeded"}
     return {
         "state": last[manager.starts.last_failed],
+        "starts": manager.starts.report(),
         "era": manager.era.report(),
         "paths": manager.paths,
         "sessions": manager.session_count,
@@ -92,6 +93,8 @@ def _unready(server: Served) -> str | None:
         return "draining"
     if not manager.could_make_room:
         return "no room for a session"
+    if manager.starts.circuit == "open":
+        return f"server {server.name}: circuit open, its starts fail"
     if manager.starts.last_failed:
         return f"server {server.name}: its last start failed"
     if manager.starts.last_failed is None:

@@ -1,6 +1,7 @@
 """How is one server put together: its children, whoever uses them, and its endpoint?"""
 
 import os
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from proxy.sessions.modern.limits import ModernLimits
 from proxy.sessions.modern.serving import ModernServing
 from proxy.sessions.places import Places
 from proxy.sessions.sessionless import Sessionless
+from proxy.sessions.starts import Starts
 from proxy.sessions.warm.pool import WarmPool
 from proxy.settings import Settings
 
@@ -93,6 +95,7 @@ class Served:
             era=era,
             exits=exits,
             warm=self.warm,
+            starts=Starts(time.monotonic, max_failed=settings.max_failed_starts, counts=shared.counts, name=name),
         )
         self.modern = ModernServing(
             spec=self.spec,

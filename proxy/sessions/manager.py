@@ -12,7 +12,7 @@ import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
 from proxy.child.spec import ChildSpec
-from proxy.errors import Draining, SessionNotFound, TooManySessions
+from proxy.errors import Draining, OutOfResources, SessionNotFound, TooManySessions
 from proxy.observe import Counts
 from proxy.protocol.lifecycle import State
 from proxy.sessions.era import ServerEra
@@ -21,7 +21,7 @@ from proxy.sessions.keeper import open_session
 from proxy.sessions.limits import SessionLimits
 from proxy.sessions.places import Places
 from proxy.sessions.session import Session
-from proxy.sessions.starts import Starts
+from proxy.sessions.starts import Start, Starts
 from proxy.sessions.warm.pool import WarmPool
 from proxy.sessions.warm.sessions import SessionsAhead
 
@@ -46,6 +46,7 @@ class SessionManager:
         era: What is known of the server's eras; found out if not given.
         exits: What follows when a child exits by itself; the end of its session if not given.
         warm: Where sessions that were begun ahead are kept; none are if it is not given.
+        starts: Told how starts went, and says whether one is worth while; of the manager's own if not given.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class SessionManager:
         era: ServerEra | None = None,
         exits: Exits | None = None,
         warm: WarmPool | None = None,
+        starts: Starts | None = None,
     ) -> None:
         self._spec = spec
         self._limits = limits
@@ -77,7 +79,8 @@ class SessionManager:
         self._is_draining = False
         self._is_ending = False
         self._cut = 0  # what a drain could not end in peace
-        self.starts = Starts(time.monotonic)
+        self.starts = starts or Starts(time.monotonic)
+        self.starts.serves.append(lambda: bool(self._sessions))
         self._warm = warm if warm is not None else WarmPool(places=places, counts=counts)
         self._warm.add(SessionsAhead(start=self._open_ahead, starting=self._starting, starts=self.starts))
         self.is_awaited: Callable[[], bool] = lambda: False
@@ -170,14 +173,22 @@ class SessionManager:
         Raises:
             Draining: If no new sessions begin.
             TooManySessions: If no place became free within `place_timeout_seconds`.
+            CircuitOpen: If the last starts have failed.
             ChildStartFailed, OutOfResources: If the child can't be started.
         """
         if self._tasks is None:
             raise Draining("The bridge is not running")
-        session = await self._ready_or_place()
+        start = self.starts.begin()
+        try:
+            session = await self._ready_or_place()
+        except BaseException:
+            start.close()
+            raise
         if session is None:
             # From here on `_own_session` gives the place back, whatever happens to the caller.
-            session = await self._tasks.start(self._own_session)
+            session = await self._tasks.start(self._own_session, start)
+        else:
+            start.close()
         return session
 
     async def _open_ahead(self) -> Session:
@@ -191,7 +202,7 @@ class SessionManager:
             raise Draining
         self._children += 1
         self._places.take()
-        session: Session = await self._tasks.start(self._own_session, True)
+        session: Session = await self._tasks.start(self._own_session, None)
         return session
 
     def publish(self, session: Session, version: str | None) -> None:
@@ -209,8 +220,9 @@ class SessionManager:
         self._warm.served()
         self._wake()
 
-    async def _own_session(self, is_ahead: bool = False, *, task_status: TaskStatus[Session]) -> None:
-        """Own one session, which has a place, from spawn to reaped child."""
+    async def _own_session(self, start: Start | None, *, task_status: TaskStatus[Session]) -> None:
+        """Own one session, which has a place, from spawn to reaped child; without a `start` one that is begun ahead."""
+        is_ahead = start is None
         session: Session | None = None
         try:
             async with open_session(
@@ -232,17 +244,22 @@ class SessionManager:
                     self.starts.note(failed=True)
                 self._forget(session)
             self._cut += keeper.has_killed and self._is_draining
-        except Exception:
+        except Exception as exc:
             if session is None:
+                if isinstance(exc, OutOfResources):
+                    self.starts.note_full()
+                else:
+                    self.starts.note(failed=True)
                 raise  # to the caller of `open`
             # A fault in the end of one session must not reach the task group: it would end all the others.
             logger.exception("session ended badly", extra={"session": session.tag, "pid": session.pid})
         finally:
             if session is None:
                 self._spawning -= not is_ahead
-                self.starts.note(failed=True)
             else:
                 self._forget(session)
+            if start is not None:
+                start.close()
             self._children -= 1
             self._places.give_back()
             self._wake()

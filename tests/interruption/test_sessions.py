@@ -22,6 +22,7 @@ from anyio.abc import TaskStatus
 from proxy import Bridge, Settings
 from proxy.child import procfs
 from proxy.sessions.session import Session
+from proxy.sessions.starts import Start
 from tests.e2e.serving import CHILD, MODERN_PROGRAM
 from tests.support.asgi import Response
 from tests.support.children import open_files
@@ -405,9 +406,9 @@ async def test_a_session_leaves_nothing_wherever_its_owner_fails(
 
         owners: list[Interrupted[None]] = []
 
-        async def own_and_fail(is_ahead: bool = False, *, task_status: TaskStatus[Session]) -> None:
+        async def own_and_fail(start: Start | None, *, task_status: TaskStatus[Session]) -> None:
             strike = partial(WAYS[way], anyio.CancelScope())
-            owners.append(Interrupted(own(task_status=task_status), at=place, nth=nth, strike=strike))
+            owners.append(Interrupted(own(start, task_status=task_status), at=place, nth=nth, strike=strike))
             await owners[-1]
 
         monkeypatch.setattr(stage.bridge.server.manager, "_own_session", own_and_fail)

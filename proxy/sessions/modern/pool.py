@@ -87,6 +87,7 @@ class Pool:
         self._places = places
         self._era = era
         self._starts = starts
+        self._starts.serves.append(lambda: any(child.is_ready for child in self._alive))
         self._on_gone = on_gone
         self._exits = exits or Exits()
         self._tasks: TaskGroup | None = None
@@ -155,8 +156,8 @@ class Pool:
         Waits for a start, for a turn, and for room for a process.
 
         Raises:
-            Draining, TooManyCalls, OutOfResources, ChildStartFailed, ChildStartTimedOut, ChildRestarting: If there is
-                none.
+            Draining, TooManyCalls, OutOfResources, ChildStartFailed, ChildStartTimedOut, ChildRestarting, CircuitOpen:
+                If there is none.
         """
         loop = asyncio.get_running_loop()
         asked_at = loop.time()
@@ -249,6 +250,7 @@ class Pool:
     async def _start(self, group: str | None, capabilities: bytes, request: ModernRequest) -> SharedChild:
         """Start a process and find out what it speaks, if that is not known."""
         started: list[SharedChild] = []
+        start = self._starts.begin()
         self._opening[started_for := object()] = asyncio.get_running_loop().time()
         try:
             await self._back_off()
@@ -265,6 +267,7 @@ class Pool:
             raise
         finally:
             del self._opening[started_for]
+            start.close()
         self._starts.note(failed=False)
         self._warm.served()
         self._ready(child)

@@ -1,0 +1,101 @@
+"""A server that can't start is left alone for a while, and says so; the others do not notice."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from tests.e2e.serving import CHILD, MODERN_PROGRAM
+from tests.support.daemon import Daemon, running_daemon
+from tests.support.mcp import Client, call, connected, error_of, health, hello, open_session, until
+from tests.support.modern import modern_client, tool
+
+
+def config(path: Path, modes: Path) -> str:
+    """Two servers; the modes of one are in a file."""
+    broken = {"command": CHILD[0], "args": [*CHILD[1:], f"more={modes}"]}
+    servers = {"broken": broken, "well": {"command": CHILD[0], "args": list(CHILD[1:])}}
+    path.write_text(json.dumps({"mcpServers": servers}))
+    return str(path)
+
+
+async def readiness(client: Client) -> tuple[int, str]:
+    response = await client.http.get(client.url.partition("/servers")[0] + "/readyz")
+    return response.status_code, response.text
+
+
+async def starts(client: Client, name: str) -> dict[str, Any]:
+    shown: dict[str, Any] = (await health(client))["servers"][name]["starts"]
+    return shown
+
+
+def started(daemon: Daemon) -> int:
+    return daemon.log.count("child started")
+
+
+async def test_after_several_failed_starts_new_sessions_are_refused_until_one_succeeds(tmp_path: Path) -> None:
+    modes = tmp_path / "modes"
+    modes.write_text("exit=3")
+    with running_daemon("--config", config(tmp_path / "c.json", modes), "--stdin-grace", "0.3s") as daemon:
+        url = daemon.base_url + "/servers/broken/mcp"
+        async with connected(url) as client, open_session(daemon.base_url + "/servers/well/mcp") as other:
+            for _ in range(5):
+                response = await client.post(hello(1))
+                assert error_of(response) == (502, -32603, 1)
+                assert "code 3" in response.text  # of its own cause
+            count = started(daemon)
+
+            refused = await client.post(hello(1))
+
+            assert error_of(refused) == (503, -32603, 1)
+            assert int(refused.headers["retry-after"]) >= 1
+            assert "failed to start" in refused.text
+            assert started(daemon) == count
+            assert (await starts(client, "broken"))["circuit"] in ("open", "half-open")
+            assert (await starts(client, "well"))["circuit"] == "closed"
+            assert await other.result(1, "echo", a=1) == {"echo": {"a": 1}}
+            status, why = await readiness(client)
+            assert status == 503 and "broken" in why
+
+            modes.write_text("")
+            opened = Client(client.http, url)
+
+            async def is_let_through() -> bool:
+                response = await client.post(hello(1))
+                if response.status_code == 200:
+                    opened.session_id = response.headers["mcp-session-id"]
+                return response.status_code == 200
+
+            await until(is_let_through, "a start is let through")
+            assert (await starts(client, "broken"))["circuit"] == "closed"
+            assert (await readiness(client))[0] == 200
+            assert (await opened.answer(call(1, "echo", a=1)))["result"] == {"echo": {"a": 1}}
+
+
+async def test_the_circuit_is_one_for_clients_with_and_without_sessions(tmp_path: Path) -> None:
+    path = tmp_path / "c.json"
+    broken = {"command": CHILD[0], "args": ["-I", "-S", MODERN_PROGRAM, "modern-only", "exit-on-discover=3"]}
+    path.write_text(json.dumps({"mcpServers": {"broken": {**broken, "mcp_proxy": {"child_era": "modern"}}}}))
+    with running_daemon("--config", str(path), "--max-failed-starts", "2") as daemon:
+        async with modern_client(daemon.url) as modern, connected(daemon.url) as client:
+            for _ in range(2):
+                assert (await modern.post(tool(1, "pid"))).status_code == 502
+
+            refused = [await modern.post(tool(1, "pid")), await client.post(hello(1))]
+
+            # The time that it is open is short at first: a start may have been let through, to fail like the others.
+            assert 503 in [response.status_code for response in refused]
+            assert (await starts(client, "broken"))["failed_in_a_row"] >= 2
+            assert (await health(client))["counts"]["refused.circuit_open"] >= 1
+
+
+async def test_clients_whose_own_starts_fail_do_not_keep_others_away(tmp_path: Path) -> None:
+    """One of them can make a child exit by what it says in `initialize`."""
+    with running_daemon("--stdin-grace", "0.3s", "--", *CHILD) as daemon:
+        async with open_session(daemon.url) as client, connected(daemon.url) as bad:
+            for _ in range(8):
+                assert (await bad.post(hello(1, exit_on_initialize="3"))).status_code == 502
+
+            with anyio.fail_after(20):
+                assert await (await client.another()).result(1, "echo", a=1) == {"echo": {"a": 1}}
