@@ -70,28 +70,34 @@ class PipeLink(Link):
         self._loop = asyncio.get_running_loop()
         self._waiting = b""  # was read and is not passed on yet; meanwhile nothing more is read
         self._is_at_end = False
+        self._outgoing: list[bytes] = []  # was sent in this turn of the loop
+        self._outgoing_bytes = 0
         with undone(partial(os.close, stdout_fd)):
             self._writer = PipeWriter(stdin_fd, on_broken=on_closed)
         with undone(self._writer.close):
             self._reader = PipeReader(stdout_fd, on_data=self._data, on_eof=self._eof)
 
     def send(self, line: bytes) -> None:
-        """Write one line to the child's stdin, or keep it until the pipe takes it.
+        """Write one line to the child's stdin, with all others of this turn of the loop, or keep it until it is taken.
 
         See `pending_bytes` and `sent`. A line for a child whose stdin is closed is dropped: its death,
         or `on_closed`, tells the session.
         """
         if self._is_traced:
             logger.debug("> %s", _shown(line))
-        self._writer.write(line + b"\n")
+        if not self._outgoing:
+            self._loop.call_soon(self._write)
+        self._outgoing.append(line)
+        self._outgoing_bytes += len(line) + 1
 
     @property
     def pending_bytes(self) -> int:
         """Bytes that the child's stdin has not taken yet."""
-        return self._writer.pending_bytes
+        return self._outgoing_bytes + self._writer.pending_bytes
 
     async def sent(self) -> None:
         """Wait until the child's stdin has taken everything, or is closed."""
+        self._write()
         await self._writer.emptied()
 
     def stuck_seconds(self) -> float:
@@ -126,6 +132,7 @@ class PipeLink(Link):
 
     def close_stdin(self) -> None:
         """The first step of every ending."""
+        self._write()
         self._writer.close()
 
     def close(self) -> None:
@@ -133,8 +140,18 @@ class PipeLink(Link):
         self._on_lines = _ignore
         self._on_closed = _nothing
         self._waiting = b""
+        self._outgoing = []
+        self._outgoing_bytes = 0
         self._writer.close()
         self._reader.close()
+
+    def _write(self) -> None:
+        """Write the lines of this turn at once: a system call, and a child that wakes up, cost more than all else."""
+        lines, self._outgoing = self._outgoing, []
+        self._outgoing_bytes = 0
+        if lines:
+            lines.append(b"")
+            self._writer.write(b"\n".join(lines))
 
     def _data(self, data: bytes) -> None:
         if self._waiting:  # read by `drain` in the middle of a flood

@@ -35,17 +35,27 @@ class Reader:
 
 
 class Child:
-    """The other end of a link's stdout."""
+    """The other ends of a link's pipes."""
 
-    def __init__(self, fd: int) -> None:
-        widen(fd)
-        self._file = os.fdopen(fd, "wb", buffering=0)
+    def __init__(self, stdin: int, stdout: int) -> None:
+        widen(stdout)
+        os.set_blocking(stdin, False)
+        self._stdin = os.fdopen(stdin, "rb", buffering=0)
+        self._file = os.fdopen(stdout, "wb", buffering=0)
+
+    def read(self) -> bytes | None:
+        """What is there now; None if nothing is, nothing at all once there will be no more."""
+        return self._stdin.read(1 << 20)
 
     def write(self, data: bytes) -> None:
         assert self._file.write(data) == len(data)
 
+    def close_stdout(self) -> None:
+        self._file.close()
+
     def close(self) -> None:
         self._file.close()
+        self._stdin.close()
 
 
 async def until(is_so: Callable[[], object]) -> None:
@@ -60,7 +70,7 @@ def linked() -> Iterator[tuple[PipeLink, Child, Reader]]:
     """A link, the child at its other end, and who gets the lines."""
     stdin_read, stdin_write = os.pipe()
     stdout_read, stdout_write = os.pipe()
-    child, reader = Child(stdout_write), Reader()
+    child, reader = Child(stdin_read, stdout_write), Reader()
     link = PipeLink(
         stdin_fd=stdin_write,
         stdout_fd=stdout_read,
@@ -73,7 +83,6 @@ def linked() -> Iterator[tuple[PipeLink, Child, Reader]]:
     finally:
         link.close()
         child.close()
-        os.close(stdin_read)
 
 
 def flood(lines: int = FLOOD, first: int = 0) -> bytes:
@@ -146,7 +155,7 @@ async def test_the_end_comes_once_and_after_the_last_line(is_drained: bool) -> N
         seen_at_the_end: list[int] = []
         reader.on_part = lambda: seen_at_the_end.append(reader.closed)
         child.write(flood() + b"half a line")
-        child.close()
+        child.close_stdout()
         await until(lambda: reader.parts)
         if is_drained:
             link.drain()
@@ -167,3 +176,52 @@ async def test_nothing_comes_from_a_link_that_is_closed_in_the_middle_of_a_flood
 
         assert reader.lines == numbers(LINES_PER_TURN)
         assert reader.closed == 0
+
+
+# ---- to the child
+
+
+async def test_lines_of_one_turn_are_written_at_once_and_in_order() -> None:
+    """A write, and a child that wakes up for it, cost more than all the rest of a call."""
+    with linked() as (link, child, _):
+        link.send(b"one")
+        link.send(b"two")
+        assert child.read() is None
+        assert link.pending_bytes == 8
+
+        await checkpoint()
+        link.send(b"three")
+        assert child.read() == b"one\ntwo\n"
+
+        await checkpoint()
+        assert child.read() == b"three\n"
+        assert link.pending_bytes == 0
+
+
+async def test_who_waits_for_a_line_to_be_taken_waits_for_the_write_too() -> None:
+    with linked() as (link, child, _):
+        link.send(b"one")
+        with anyio.fail_after(5):
+            await link.sent()
+
+        assert child.read() == b"one\n"
+
+
+async def test_what_was_sent_last_is_written_before_stdin_is_closed() -> None:
+    with linked() as (link, child, _):
+        link.send(b"one")
+        link.close_stdin()
+
+        assert child.read() == b"one\n"
+        assert child.read() == b""
+        await checkpoint()
+
+
+async def test_nothing_is_written_once_the_link_is_closed() -> None:
+    with linked() as (link, child, _):
+        link.send(b"one")
+        link.close()
+        await checkpoint()
+
+        assert child.read() == b""
+        assert link.pending_bytes == 0
