@@ -7,6 +7,10 @@ NODE_DIR := tests/interop/node
 CONFORMANCE_DIR := tests/interop/conformance
 CONFORMANCE_OLD_DIR := tests/interop/conformance-old
 SERVERS := .venv-servers
+# One more than there are cores: much of a test is waiting. Above 8 they would share too many ports and descriptors.
+JOBS ?= $(shell n=$$(( $$(nproc 2>/dev/null || sysctl -n hw.ncpu) + 1 )); echo $$(( n > 8 ? 8 : n )))
+PYTEST := $(BIN)/python -m pytest -q
+IN_PARALLEL := -n $(JOBS) --dist worksteal
 PIP := pip install -q --disable-pip-version-check
 
 .PHONY: run test unit style types tests interop coverage bench soak format clean
@@ -25,13 +29,14 @@ types: $(VENV)/.test
 
 # The fast ones: no daemon, no Node, no published servers.
 unit: $(VENV)/.test
-	$(BIN)/python -m pytest -q tests/protocol tests/child tests/sessions tests/edge tests/test_settings.py tests/test_logs.py
+	$(PYTEST) $(IN_PARALLEL) tests/protocol tests/child tests/sessions tests/edge tests/config tests/test_settings.py tests/test_logs.py
 
 tests: $(VENV)/.test interop-setup
-	$(BIN)/python -m pytest -q --durations=15
+	$(PYTEST) $(IN_PARALLEL) --durations=15 -m "not alone"
+	$(PYTEST) -m alone
 
 interop: $(VENV)/.test interop-setup
-	$(BIN)/python -m pytest -q -m interop
+	$(PYTEST) $(IN_PARALLEL) -m interop
 
 .PHONY: interop-setup
 interop-setup: $(NODE_DIR)/.ready $(CONFORMANCE_DIR)/.ready $(CONFORMANCE_OLD_DIR)/.ready $(SERVERS)/.ready

@@ -12,6 +12,8 @@ from benchmarks.client import Lane, exchange
 from benchmarks.messages import call, check_text
 from benchmarks.systems import TICKING, Running, started
 
+pytestmark = pytest.mark.alone
+
 MIB = 1 << 20
 STALL_MS = 50
 TRIES = 5

@@ -10,8 +10,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -226,20 +225,11 @@ class Run:
     log: str
 
 
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[Run]]]:
-    """The runs, two at a time: the suite has clocks of its own, and most of a run is the start of children.
-
-    The first one starts a slow child for each session; those beside it have quick ones, or one child for all.
-    """
-    with ThreadPoolExecutor(max_workers=2) as pool:
-        yield {name: pool.submit(play, suite, tmp_path_factory.mktemp(name)) for name, suite in SUITES.items()}
-
-
 @pytest.mark.parametrize("name", SUITES)
-def test_every_scenario_of_the_official_suite_passes(name: str, runs: dict[str, Future[Run]]) -> None:
+def test_every_scenario_of_the_official_suite_passes(name: str, tmp_path: Path) -> None:
     """Spec: as far as the suite goes."""
-    suite, run = SUITES[name], runs[name].result()
+    suite = SUITES[name]
+    run = play(suite, tmp_path / "results")
 
     unexcused, clean = [], []
     for scenario in sorted(run.results.keys() | suite.excuses.keys()):
@@ -261,6 +251,7 @@ def play(suite: Suite, folder: Path) -> Run:
     One scenario gives a server five seconds by a clock of its own, which a busy machine may need to start the slow
     child. What ran out of that is played again, alone.
     """
+    folder.mkdir()
     with running_daemon(*suite.flags, "--", *suite.child) as daemon:
         output = ask_suite(suite, suite.arguments, daemon.url, folder)
         results = dict(read_results(folder))

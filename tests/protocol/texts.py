@@ -1,13 +1,19 @@
 """What JSON texts are there? Strategies that write down every spelling of a value, as bytes."""
 
 import json
+import os
 from typing import NamedTuple
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-bounded = settings(max_examples=100, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
-"""For every property here: enough to find what we have found, and still quick."""
+bounded = settings(
+    max_examples=int(os.environ.get("TEST_EXAMPLES", "30")),
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+"""For every property here: quick, and others each time. `TEST_EXAMPLES=1000` looks for longer."""
 
 spaces = st.sampled_from([b"", b"", b"", b" ", b"\n", b"\r\n", b"\t ", b"\n    "])
 

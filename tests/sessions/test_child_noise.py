@@ -81,7 +81,7 @@ def texts(stream: Stream) -> list[bytes]:
     return [item.message if isinstance(item, Ask) else item for item in items if not isinstance(item, Failure)]
 
 
-@settings(max_examples=300, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(scripts, cuts)
 @example([b'{"jsonrpc":"2.0","id":"' + b"i" * 5000 + b'","method":"ping"}\n', 0], [])
 @example([b'{"jsonrpc":"2.0","id":1000000,"id":1000001,"method":"ping"}\n'], [])
