@@ -12,7 +12,7 @@
     │       ModernMethodNotAllowed · PostNotAllowed · StateRefused · AnswersMalformed · TaskUnknown
     ├── ChildFault           the child did
     │   ├── ChildStartFailed · ChildStartTimedOut
-    │   ├── ChildExited · AnswerUnusable
+    │   ├── ChildExited · ChildOverMemory · AnswerUnusable
     │   └── CallTimedOut · ChildNotReading
     ├── SessionEnded         nobody's: the session ended while a call was open
     ├── EventsGone           nobody's: what a client comes back for is kept no more
@@ -193,6 +193,10 @@ class ChildStartTimedOut(ChildFault):
 
 class ChildExited(ChildFault):
     message = "The server exited before it answered"
+
+
+class ChildOverMemory(ChildFault):
+    message = "The server used more memory than it may, and was ended"
 
 
 class AnswerUnusable(ChildFault):

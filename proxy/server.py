@@ -265,6 +265,9 @@ class _Daemon:
                 "clients of 2026-07-28 get a process for each request; with --modern-isolation shared they share one, "
                 "which is warm and keeps its state"
             )
+        for name, server in directory.servers.items():
+            for limit, means in server.spec.limits.report().items():
+                logger.info("limit of each child: %s: %s", limit, means, extra={"server": name})
         for root in roots:
             if directory.default is not None:
                 logger.info("serving %s%s", root, settings.path, extra={"server": directory.default})

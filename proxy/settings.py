@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from proxy.units import parse_duration, parse_optional_duration, parse_size
+from proxy.units import parse_duration, parse_optional_duration, parse_optional_number, parse_optional_size, parse_size
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,26 @@ OptionalSeconds = Annotated[
     Shape("a duration such as 30, 30s, 5m or 2h, more than 0s, or none"),
 ]
 Bytes = Annotated[int, BeforeValidator(parse_size), Shape("a size such as 65536, 64KiB or 16MiB")]
+OptionalBytes = Annotated[
+    Annotated[int, Field(ge=8 << 20, le=1 << 50)] | None,
+    BeforeValidator(parse_optional_size),
+    Shape("a size such as 512MiB or 2GiB, at least 8MiB, or none"),
+]
+OptionalCount = Annotated[
+    Annotated[int, Field(ge=1, le=1_000_000_000)] | None,
+    BeforeValidator(parse_optional_number),
+    Shape("a whole number, at least 1, or none"),
+]
+OptionalFiles = Annotated[
+    Annotated[int, Field(ge=16, le=1_000_000_000)] | None,
+    BeforeValidator(parse_optional_number),
+    Shape("a whole number, at least 16, or none"),
+]
+OptionalShare = Annotated[
+    Annotated[float, Field(ge=0.01, le=1_000_000, allow_inf_nan=False)] | None,
+    BeforeValidator(parse_optional_number),
+    Shape("a number of CPUs such as 0.5 or 2, at least 0.01, or none"),
+]
 Count = Annotated[int, Shape("a whole number")]
 Name = Annotated[str, Shape("letters, digits, '.', '_' and '-'")]
 Words = Annotated[tuple[str, ...], Shape("a list")]
@@ -215,6 +235,20 @@ class Settings(BaseSettings):
 
     pool_max_age_seconds: OptionalSeconds = 3600.0
     """A child that was ready for this long without being used is replaced: what it found at its start may be old."""
+    child_memory_bytes: OptionalBytes = None
+    """A child that takes more in RAM, with all that it has started, is ended. Looked at 4 times a second."""
+
+    child_open_files: OptionalFiles = None
+    """Descriptors that each process of a child may have (RLIMIT_NOFILE)."""
+
+    child_cpu: OptionalShare = None
+    """CPUs that a child and all that it starts may use, by affinity: a part of one counts as one."""
+
+    child_max_age_seconds: OptionalSeconds = None
+    """A child that clients without sessions share is replaced at this age, after its calls. Sessions: --session-age."""
+
+    child_max_calls: OptionalCount = None
+    """Such a child is replaced after so many calls."""
 
     stdin_grace_seconds: Annotated[Seconds, Field(ge=0, le=60)] = 2.0
     """Wait after closing a child's stdin before SIGTERM. As the SDK clients."""

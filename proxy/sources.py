@@ -142,7 +142,7 @@ def default(field: str) -> str:
     """A setting's default in words, empty if there is none."""
     value = Settings.model_fields[field].get_default(call_default_factory=True)
     if value is None:
-        return "none" if field.endswith("_seconds") else ""
+        return "none" if allowed(field).endswith("or none") else ""
     return "" if value is False or value in ((), {}) else _show(field, value)
 
 

@@ -20,9 +20,23 @@ def parse_duration(value: Any) -> Any:
 
 def parse_optional_duration(value: Any) -> Any:
     """As `parse_duration`; `none`, `off` and `never` stand for no limit."""
-    if isinstance(value, str) and value.strip().lower() in _NONE:
+    return None if _is_none(value) else parse_duration(value)
+
+
+def parse_optional_size(value: Any) -> Any:
+    """As `parse_size`; `none`, `off` and `never` stand for no limit."""
+    return None if _is_none(value) else parse_size(value)
+
+
+def parse_optional_number(value: Any) -> Any:
+    """A number as it is written, `4` or `0.5`; `none`, `off` and `never` stand for no limit.
+
+    Raises:
+        ValueError: If the text is no number.
+    """
+    if _is_none(value):
         return None
-    return parse_duration(value)
+    return _parse(value, {"": 1}) if isinstance(value, str) else value
 
 
 def parse_size(value: Any) -> Any:
@@ -48,6 +62,10 @@ def format_size(size: int) -> str:
         if size >= number and size % number == 0:
             return f"{size // number}{unit}"
     return str(size)
+
+
+def _is_none(value: Any) -> bool:
+    return isinstance(value, str) and value.strip().lower() in _NONE
 
 
 def _parse(text: str, units: dict[str, Any]) -> float:

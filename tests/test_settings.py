@@ -75,6 +75,10 @@ def test_an_empty_variable_is_not_set() -> None:
     assert load(*DEMO, MCP_PROXY_PORT="", MCP_PROXY_CALL_TIMEOUT=" ").port == 3000
 
 
+NOT_NONE = {"child_memory_bytes": "64MiB", "child_open_files": "64", "child_cpu": "0.5", "child_max_calls": "7"}
+"""Something that a limit may be which has no default, and is no duration."""
+
+
 @pytest.mark.parametrize("field", [name for name, _ in flag_fields() if name not in ("config", "named_server")])
 def test_every_field_is_a_flag_and_a_variable(field: str) -> None:
     value = {
@@ -85,7 +89,7 @@ def test_every_field_is_a_flag_and_a_variable(field: str) -> None:
         "path": "/x",
         "protocol_version": "2025-06-18",
     }
-    text = value.get(field) or default(field).replace("none", "30s") or "x"
+    text = value.get(field) or default(field).replace("none", NOT_NONE.get(field, "30s")) or "x"
     base = {} if field in ("command", "demo") else {"SERVER_COMMAND": "x"}
     words = [flag(field)] if field in SWITCHES else [flag(field), text]
 
@@ -190,6 +194,11 @@ BOUNDS = [
     ("server_request_timeout_seconds", "0", "25h"),
     ("max_respawns", "0", "1001"),
     ("max_failed_starts", "0", "1001"),
+    ("child_memory_bytes", "7MiB", "2000000GiB"),
+    ("child_open_files", "15", "1000000001"),
+    ("child_cpu", "0.001", "1000001"),
+    ("child_max_age_seconds", "0", None),
+    ("child_max_calls", "0", "1000000001"),
     ("start_timeout_seconds", "0", "61m"),
     ("pool_size", None, "1001"),
     ("pool_max_age_seconds", "0", None),
@@ -221,7 +230,8 @@ BOUNDS = [
 def test_every_limit_is_in_the_table() -> None:
     limits = {name for name, info in flag_fields() if name.endswith(("_seconds", "_bytes")) or "max_" in name}
 
-    assert limits | {"port", "waiting_messages", "replay_events", "pool_size"} == {field for field, *_ in BOUNDS}
+    others = {"port", "waiting_messages", "replay_events", "pool_size", "child_open_files", "child_cpu"}
+    assert limits | others == {field for field, *_ in BOUNDS}
 
 
 @pytest.mark.parametrize(("field", "below", "above"), BOUNDS)
@@ -285,6 +295,8 @@ def test_the_defaults_are_those_of_the_manual() -> None:
         **{"isolation": "session", "shared_server_requests": False},
         **{"reuse_children": False, "max_reused_children": 16},
         **{"on_child_exit": "end", "max_respawns": 5, "max_failed_starts": 5},
+        **{"child_memory_bytes": None, "child_open_files": None, "child_cpu": None},
+        **{"child_max_age_seconds": None, "child_max_calls": None},
         **{"max_sessions": 256, "max_children": 256, "max_calls_per_child": 128, "max_get_streams": 4},
         **{"max_json_depth": 256, "waiting_messages": 256, "waiting_size_bytes": 1 << 20},
         **{"max_body_bytes": 16 << 20, "max_line_bytes": 64 << 20, "stream_backlog_bytes": 8 << 20},

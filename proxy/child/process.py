@@ -20,7 +20,7 @@ from proxy.child.spec import ChildSpec
 from proxy.child.stderr import StderrDrain
 from proxy.child.strays import StrayFinder, end_strays, kill_strays
 from proxy.child.watch import NoWatch, ProcessWatch
-from proxy.errors import OutOfResources
+from proxy.errors import OutOfResources, ProxyError
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +28,8 @@ _POLL_SECONDS = 0.02  # between looks at a process group, which has no event of 
 _MOST_POLL_SECONDS = 0.2
 _LOOK_AGAIN_SECONDS = 10.0
 """Descriptors that are used up come back when something else ends, which is what happens at such a time."""
+_MOST_ROUNDS = 20
+"""Of looks for what has left the group, each of which has found something: a program that forks faster wins."""
 _CLOSED_GRACE_SECONDS = 0.5
 """A dying child closes its pipes a moment before its death can be seen; one that lives on has shut us out."""
 
@@ -38,6 +40,9 @@ class Child:
     Attributes:
         link: Its stdin and stdout, as lines.
         was_killed: Whether it took SIGKILL to end it.
+        marker: Its entry in the environment of all that it starts.
+        max_memory_bytes: What it may take with all that it starts; None for no limit.
+        fault: Why it was ended, if that was for something that it did.
     """
 
     def __init__(
@@ -51,6 +56,9 @@ class Child:
     ) -> None:
         self.pid = spawned.process.pid
         self.was_killed = False
+        self.marker = spawned.marker
+        self.max_memory_bytes = spec.limits.memory_bytes
+        self.fault: ProxyError | None = None
         self._spec = spec
         self._spawned = spawned
         self._on_gone = on_gone
@@ -147,9 +155,7 @@ class Child:
         try:
             self._seen = await self._descendants()  # while their ancestry is unbroken
             await self._climb()
-            strays = await self._strays()
-            if strays and await end_strays(strays, term_grace_seconds=self._spec.term_grace_seconds):
-                self.was_killed = True
+            await self._end_strays()
         except Exception:
             logger.exception("child not ended in peace", extra={"pid": self.pid})
             self._end_at_once()
@@ -160,6 +166,18 @@ class Child:
             self._unwatch()
             self.link.close()
             self._stderr.close()
+
+    async def _end_strays(self) -> None:
+        """End what has left the group. What multiplies meanwhile is looked for again, and killed without a word."""
+        grace_seconds = self._spec.term_grace_seconds
+        for _ in range(_MOST_ROUNDS):
+            strays = await self._strays()
+            if not strays:
+                return
+            if await end_strays(strays, term_grace_seconds=grace_seconds):
+                self.was_killed = True
+            grace_seconds = 0.0
+        logger.error("processes outside the group can't be ended", extra={"pid": self.pid})
 
     async def _descendants(self) -> set[Stat]:
         try:

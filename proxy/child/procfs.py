@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 PROC = "/proc"
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 class Stat(NamedTuple):
@@ -32,6 +33,11 @@ def parse_stat(text: str) -> Stat:
     pid, _, rest = text.partition(" (")
     fields = rest.rpartition(")")[2].split()
     return Stat(int(pid), fields[0], int(fields[1]), int(fields[2]), int(fields[19]))
+
+
+def parse_resident_bytes(text: str) -> int:
+    """How much memory the same line says that the process has in RAM, shared pages included."""
+    return int(text.rpartition(")")[2].split()[21]) * PAGE_BYTES
 
 
 def is_out_of_descriptors(exc: Exception) -> bool:
@@ -115,6 +121,39 @@ def carriers(markers: Collection[bytes]) -> dict[bytes, set[int]]:
     return found
 
 
+def read_usage(pid: int) -> tuple[Stat, int] | None:
+    """A process, and its memory in RAM, shared pages included; None if it is gone."""
+    text = _text(str(pid))
+    try:
+        return (parse_stat(text), parse_resident_bytes(text)) if text is not None else None
+    except (ValueError, IndexError):
+        return None
+
+
+def proportional_bytes(pid: int) -> int | None:
+    """Its memory in RAM, of shared pages its share; None if that can't be known. Takes milliseconds for a large one."""
+    try:
+        with open(f"{PROC}/{pid}/smaps_rollup", encoding="ascii", errors="replace") as file:
+            for line in file:
+                if line.startswith("Pss:"):
+                    return int(line.split()[1]) * 1024
+    except (OSError, ValueError, IndexError) as exc:
+        if is_out_of_descriptors(exc):
+            raise
+    return None
+
+
+def environment(pid: int) -> set[bytes]:
+    """The `NAME=VALUE` entries that a process was started with; none if it may not be looked at."""
+    try:
+        with open(f"{PROC}/{pid}/environ", "rb") as file:
+            return set(file.read().split(b"\0"))
+    except OSError as exc:
+        if is_out_of_descriptors(exc):
+            raise
+        return set()
+
+
 def is_zombie(pid: int) -> bool:
     """Whether a process is dead and waits for its parent to take notice."""
     stat = _read(str(pid))
@@ -131,10 +170,18 @@ def _processes() -> list[str]:
 
 
 def _read(name: str) -> Stat | None:
+    text = _text(name)
+    try:
+        return parse_stat(text) if text is not None else None
+    except ValueError:
+        return None
+
+
+def _text(name: str) -> str | None:
     try:
         with open(f"{PROC}/{name}/stat", encoding="utf-8", errors="replace") as file:
-            return parse_stat(file.read())
-    except (OSError, ValueError) as exc:
+            return file.read()
+    except OSError as exc:
         if is_out_of_descriptors(exc):
             raise
         return None  # it ended meanwhile

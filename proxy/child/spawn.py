@@ -133,6 +133,7 @@ def _start(spec: ChildSpec) -> Spawned:
         for fd in opened:
             os.close(fd)
         raise
+    spec.limits.impose(process.pid)
     for fd in (stdin_read, stdout_write, stderr_write):
         os.close(fd)
     for fd in (stdin_write, stdout_read):

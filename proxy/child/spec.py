@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from proxy.child.limits import ChildLimits
+
 # The official SDKs' list; then what locale, temporary files, proxies, certificates and the package runners need.
 INHERITED = (
     *("HOME", "LOGNAME", "PATH", "SHELL", "TERM", "USER"),
@@ -43,6 +45,7 @@ class ChildSpec:
     max_line_bytes: int = 64 * 1024 * 1024
     stdin_grace_seconds: float = 2.0
     term_grace_seconds: float = 2.0
+    limits: ChildLimits = ChildLimits()
 
 
 class ProgramNotFound(Exception):

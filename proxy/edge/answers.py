@@ -81,6 +81,7 @@ REFUSALS: dict[type[ProxyError], Refusal] = {
     errors.ChildStartFailed: Refusal(502, INTERNAL_ERROR),
     errors.ChildStartTimedOut: Refusal(504, INTERNAL_ERROR),
     errors.ChildExited: Refusal(500, INTERNAL_ERROR),
+    errors.ChildOverMemory: Refusal(500, INTERNAL_ERROR),
     errors.AnswerUnusable: Refusal(500, INTERNAL_ERROR),
     errors.CallTimedOut: Refusal(504, INTERNAL_ERROR),
     errors.ChildNotReading: Refusal(504, INTERNAL_ERROR),

@@ -67,7 +67,7 @@ class Bridge:
         self.on_child_exit: Callable[[int], None] = lambda _: None
         self._is_daemon = is_daemon
         self.marker = secrets.token_hex(16)
-        self.places = Places(max_children=settings.max_children)
+        self.places = Places(max_children=settings.max_children, counts=self.counts)
         self._shutdown = Shutdown(self._wind_down)
         self._presence = Presence(on_tick=self._shutdown.look)
         self._uploads = _uploads(settings, self.counts)
@@ -109,6 +109,7 @@ class Bridge:
                     self._shutdown.rearm()
                     self._presence.started(tasks)
                     tasks.start_soon(self._uploads.watch)
+                    tasks.start_soon(self.places.memory.run)
                     yield
                 finally:
                     self._tasks = None

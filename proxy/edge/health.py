@@ -79,6 +79,7 @@ def _server(server: Served) -> dict[str, Any]:
     return {
         "state": last[manager.starts.last_failed],
         "starts": manager.starts.report(),
+        **({"limits": limits} if (limits := server.spec.limits.report()) else {}),
         "era": manager.era.report(),
         "paths": manager.paths,
         "sessions": manager.session_count,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import anyio
 from starlette.types import ASGIApp
 
+from proxy.child.limits import ChildLimits
 from proxy.child.spec import ChildSpec, child_environment
 from proxy.edge.dispatch import McpEndpoint
 from proxy.edge.endpoint import EdgeLimits, LegacyEndpoint
@@ -187,6 +188,9 @@ def child_spec(settings: Settings, *, marker: str) -> ChildSpec:
         max_line_bytes=settings.max_line_bytes,
         stdin_grace_seconds=settings.stdin_grace_seconds,
         term_grace_seconds=settings.term_grace_seconds,
+        limits=ChildLimits(
+            memory_bytes=settings.child_memory_bytes, open_files=settings.child_open_files, cpus=settings.child_cpu
+        ),
     )
 
 
@@ -220,6 +224,8 @@ def _modern_limits(settings: Settings) -> ModernLimits:
     return ModernLimits(
         call_timeout_seconds=settings.call_timeout_seconds,
         call_timeout_total_seconds=settings.call_timeout_total_seconds,
+        child_max_age_seconds=settings.child_max_age_seconds,
+        child_max_calls=settings.child_max_calls,
         continuation_timeout_seconds=settings.continuation_timeout_seconds,
         idle_timeout_seconds=settings.idle_timeout_seconds,
         lease_wait_seconds=settings.lease_wait_seconds,

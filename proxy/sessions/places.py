@@ -8,9 +8,11 @@ from typing import Protocol
 
 import anyio
 
+from proxy.child.memory import MemoryWatch
 from proxy.child.process import Child
 from proxy.child.strays import StrayFinder
 from proxy.child.watch import NoWatch, ProcessWatch
+from proxy.observe import Counts
 from proxy.sessions.warm.slots import Slots
 
 logger = logging.getLogger(__name__)
@@ -34,9 +36,10 @@ class Places:
 
     Args:
         max_children: Processes at once.
+        counts: What an operator may see.
     """
 
-    def __init__(self, *, max_children: int) -> None:
+    def __init__(self, *, max_children: int, counts: Counts | None = None) -> None:
         self._max_children = max_children
         self._taken = 0
         self._live: set[Child] = set()
@@ -45,6 +48,8 @@ class Places:
         """Finds what has left the groups of those that end; shared, so that one look serves all."""
         self.watch: ProcessWatch = NoWatch()
         """Who else is told of every process; set before the first."""
+        self.memory = MemoryWatch(counts or Counts())
+        """Ends those that take too much; somebody has to run it."""
         self.evictors: list[Callable[[], bool]] = []
         """Each ends one process that could go, and says whether there was one."""
         self.spares: list[Spares] = []
@@ -123,10 +128,12 @@ class Places:
     def started(self, child: Child) -> None:
         """A process lives on one of the places."""
         self._live.add(child)
+        self.memory.started(child)
 
     def ended(self, child: Child) -> None:
         """It is gone; its place is given back apart from this."""
         self._live.discard(child)
+        self.memory.ended(child)
 
     def pids(self) -> set[int]:
         """The process ids of the children, as far as they are known."""

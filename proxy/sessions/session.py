@@ -337,15 +337,17 @@ class Session:
     def _child_gone(self, returncode: int | None) -> None:
         how, why = what_happened(returncode), "child exited" if returncode is not None else "child closed a pipe"
         is_nobodys = self.state is State.AHEAD
-        if not is_nobodys or not self.path.was_pinged:
+        fault = self._child.fault if self._child is not None else None
+        if fault is None and (not is_nobodys or not self.path.was_pinged):
             # A child that nobody has yet, and that could not bear to be asked, or was up, is only replaced.
             self._exits.exited(returncode)
+        error = fault or ChildExited(f"The server {how} before it answered")
         if is_nobodys or self.state is State.STARTING:
             if not is_nobodys or not self.path.is_proved:
                 self._note_failed_start(returncode)
-            self.end(why, ChildStartFailed(f"The server {how} before it was ready"))
+            self.end(why, ChildStartFailed(str(fault) if fault else f"The server {how} before it was ready"))
         elif self.path.survives_child:
-            self._replace_child(why, ChildExited(f"The server {how} before it answered"))
+            self._replace_child(why, error)
         else:
             calls = self.exchange.calls_in_flight
             logger.log(
@@ -353,7 +355,7 @@ class Session:
                 "child of an open session is gone",
                 extra={"session": self.tag, "pid": self.pid, "returncode": returncode, "open_calls": calls},
             )
-            self.end(why, ChildExited(f"The server {how} before it answered"))
+            self.end(why, error)
 
     def lost_children(self, in_a_row: int) -> None:
         """So many have died one after the other: at some time another one is no help."""

@@ -33,8 +33,9 @@ HOLDS = {
     "child/process.py open_child: child._end": "the child, its family, its pipes, its pidfd",
     "child/process.py Child._end: self._descendants": "the child",
     "child/process.py Child._end: self._climb": "the child",
-    "child/process.py Child._end: self._strays": "what has left the group",
-    "child/process.py Child._end: end_strays": "what has left the group, and its pidfds",
+    "child/process.py Child._end: self._end_strays": "what has left the group",
+    "child/process.py Child._end_strays: self._strays": "what has left the group",
+    "child/process.py Child._end_strays: end_strays": "what has left the group, and its pidfds",
     "child/process.py Child._descendants: self._finder.descendants": "the child",
     "child/process.py Child._strays: self._finder.find": "what has left the group",
     "child/process.py Child._strays: anyio.sleep": "what has left the group",
@@ -51,6 +52,13 @@ HOLDS = {
     "child/strays.py end_strays: _all_dead": "the pidfds of what has left the group",
     "child/strays.py _all_dead: anyio.sleep": "the pidfds of what has left the group",
 }
+
+NOTHING = {
+    "child/memory.py MemoryWatch.run: self._wanted.wait",
+    "child/memory.py MemoryWatch.run: anyio.to_thread.run_sync",
+    "child/memory.py MemoryWatch.run: anyio.sleep",
+}
+"""Waits that hold nothing: whose children they are ends them."""
 
 # Ends with its stdin; its two grandchildren, one in its group and one outside, ignore SIGTERM.
 FAMILY = """

@@ -61,11 +61,19 @@ class SharedChild:
         self.ended = anyio.Event()
         self.end_reason = ""
         self.returncode: int | None = None
+        self.has_exited = False
+        """Whether it has ended by itself."""
         self.holds = 0
         self.rules: Rules | None = None
         self.rules_at = 0.0
         self.rules_lock = anyio.Lock()
         self.idle_since = self.created_at = loop.time()
+        self.is_retired = False
+        """Whether it serves nothing new but goes on with what it has."""
+        self.calls = 0
+        """That it was given so far."""
+        self.on_called: Callable[[], None] | None = None
+        """Called with each of them; nobody wants to know if None."""
         self.on_freed: Callable[[], None] = lambda: None
         """Called when a turn is over: somebody who waits may be next."""
         self.on_ended: Callable[[], None] = lambda: None
@@ -146,7 +154,9 @@ class SharedChild:
                 "shared child is gone",
                 extra={"child": self.tag, "pid": self.pid, "returncode": returncode},
             )
-            self.end("child exited", ChildExited(f"The server {how} before it answered"))
+            fault = self._child.fault if self._child is not None else None
+            self.has_exited = returncode is not None and fault is None
+            self.end("child exited", fault or ChildExited(f"The server {how} before it answered"))
 
     def end(self, reason: str, error: ProxyError) -> None:
         """Serve nothing new; what is open fails. Does not wait for the process."""
@@ -218,6 +228,12 @@ class SharedChild:
         except BaseException:
             self._places.release()
             raise
+
+    def called(self) -> None:
+        """A call is about to be sent to it."""
+        self.calls += 1
+        if self.on_called is not None:
+            self.on_called()
 
     def give_place_back(self) -> None:
         """The call that had it has ended, or was never begun."""

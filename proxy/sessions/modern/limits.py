@@ -9,6 +9,8 @@ class ModernLimits:
 
     call_timeout_seconds: float | None = None
     call_timeout_total_seconds: float | None = None
+    child_max_age_seconds: float | None = None
+    child_max_calls: int | None = None
     continuation_timeout_seconds: float = 600.0
     idle_timeout_seconds: float | None = 1800.0
     lease_wait_seconds: float = 2.0

@@ -44,6 +44,8 @@ logger = logging.getLogger(__name__)
 
 CHECK_SECONDS = 0.1
 """How often time-outs are looked at; each may be late by this."""
+RETIRED_IDLE_SECONDS = 1.0
+"""So long a retired child has had nothing to do when it ends: somebody may have been given it a moment ago."""
 SPARE_IDLE_SECONDS = 60.0
 """A child that was started only because another was taken ends after this. Ours: longer than a burst."""
 EVICTABLE_AFTER_SECONDS = 5.0
@@ -262,7 +264,7 @@ class Pool:
                 self._backoff.failed()
                 self._starts.note(failed=True)
                 self._log_failed_start(started)
-                if started and _has_exited(started[-1]):
+                if started and started[-1].has_exited:
                     self._exits.exited(started[-1].returncode)
             raise
         finally:
@@ -399,21 +401,42 @@ class Pool:
         )
         if child.group is not None and not child.has_ended:
             self._shared.setdefault((child.group, child.capabilities), []).append(child)
+            if self._limits.child_max_calls is not None:
+                child.on_called = partial(self._retire_if_worn, child)
         self._freed()
 
-    def _forget(self, child: SharedChild) -> None:
-        """It has ended: nobody gets it from now on, not even before its owner wakes up."""
-        self._alive.discard(child)
+    def _retire_if_worn(self, child: SharedChild) -> None:
+        """A child that is old, or has had many calls, finishes what it has; the next call finds another one."""
+        limits, age = self._limits, asyncio.get_running_loop().time() - child.created_at
+        is_old = limits.child_max_age_seconds is not None and age > limits.child_max_age_seconds
+        is_worn = limits.child_max_calls is not None and child.calls >= limits.child_max_calls
+        if child.is_retired or child.has_ended or not (is_old or is_worn):
+            return
+        child.is_retired = True
+        self._counts.add("retired.old_child" if is_old else "retired.worn_child")
+        logger.info("shared child retired", extra={"child": child.tag, "pid": child.pid, "calls": child.calls})
+        self._withdraw(child)
+        child.mux.complete_listens()  # their clients listen again, to the next one
+        child.idle_since = max(child.idle_since, child.created_at + age)
+        self._freed()
+
+    def _withdraw(self, child: SharedChild) -> None:
+        """Nobody gets it from now on."""
         for key, children in list(self._shared.items()):
             if child in children:
                 children.remove(child)
                 if not children:
                     del self._shared[key]
+
+    def _forget(self, child: SharedChild) -> None:
+        """It has ended: nobody gets it from now on, not even before its owner wakes up."""
+        self._alive.discard(child)
+        self._withdraw(child)
         if child.is_ready:
             lived = asyncio.get_running_loop().time() - child.created_at
-            if _has_exited(child):
+            if child.has_exited:
                 self._exits.exited(child.returncode)  # one that was only being asked for its era may exit
-            if _has_exited(child) and child.group is not None:
+            if child.returncode is not None and child.end_reason == "child exited" and child.group is not None:
                 self._backoff.failed(lived)
             elif lived > GOOD_LIFE_SECONDS:
                 self._backoff.succeeded()
@@ -485,7 +508,14 @@ class Pool:
                     child.end("bridge fault", ProxyError())
 
     def _end_if_idle(self, child: SharedChild, now: float) -> None:
-        if child.is_busy or not child.is_ready or child.group is None:
+        if not child.is_ready or child.group is None:
+            return
+        self._retire_if_worn(child)
+        if child.is_busy:
+            return
+        if child.is_retired:
+            if now - child.idle_since > RETIRED_IDLE_SECONDS:
+                child.end("retired", SessionEnded())
             return
         limit = self._limits.idle_timeout_seconds
         ready = self._shared.get((child.group, child.capabilities), [])
@@ -494,11 +524,6 @@ class Pool:
             limit = min(SPARE_IDLE_SECONDS, limit or SPARE_IDLE_SECONDS)
         if limit is not None and now - child.idle_since > limit:
             child.end("idle", SessionEnded())
-
-
-def _has_exited(child: SharedChild) -> bool:
-    """Whether it has ended by itself."""
-    return child.returncode is not None and child.end_reason == "child exited"
 
 
 def canonical(capabilities: Raw) -> bytes:

@@ -176,6 +176,7 @@ class ModernServing:
         except Exception:
             child.give_place_back()
             return False  # looked at again, by what the child says now
+        child.called()
         call.begin(child, {})
         return True
 
@@ -273,6 +274,7 @@ class ModernServing:
         if child.has_ended:
             child.give_place_back()
             raise ChildExited
+        child.called()
         call.begin(child, changed)
 
     # ---- answers
