@@ -71,7 +71,7 @@ def test_a_state_says_nothing_and_can_not_be_guessed() -> None:
 
     assert len(states) == 100
     assert all(len(base64.urlsafe_b64decode(state + "=")) == 32 for state in states)
-    assert not any("inner" in state or "ann" in state for state in states)
+    assert not any("inner" in state for state in states)  # a shorter word may stand there by chance
 
 
 STATES = ["", "x", "STATE!", "!STATE", "state", None, 7, True, ["STATE"], {"STATE": 1}]
