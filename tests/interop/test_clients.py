@@ -64,10 +64,10 @@ def start_plain(stack: ExitStack, client: Client, server: Server, work: Path) ->
     return Run.start(stack, client, server.scenario, connect, substitutions)
 
 
-def start_proxied(stack: ExitStack, client: Client, server: Server, work: Path) -> Run:
+def start_proxied(stack: ExitStack, client: Client, server: Server, work: Path, *more: str) -> Run:
     substitutions = make_ground(stack, server, work)
     flags = [part for name, value in server.environment_in(work).items() for part in ("--env", f"{name}={value}")]
-    daemon = stack.enter_context(running_daemon(*flags, "--", *server.argv_in(work)))
+    daemon = stack.enter_context(running_daemon(*more, *flags, "--", *server.argv_in(work)))
     return Run.start(stack, client, server.scenario, {"url": daemon.url}, substitutions)
 
 
