@@ -69,8 +69,8 @@ class Served:
 
     def __init__(self, name: str, settings: Settings, shared: Shared) -> None:
         self.name = name
-        self.gives_each_request_a_process = not _isolation(settings, shared).shares
-        """Whether clients of 2026-07-28 share nothing."""
+        self.gives_each_request_a_process = settings.isolation != "request" and not _isolation(settings, shared).shares
+        """Whether clients of 2026-07-28 share nothing although nobody has said so for all clients."""
         self.retired = anyio.Event()
         """Set when it is served no more and nothing of it is left."""
         self.settings = settings

@@ -110,6 +110,11 @@ async def test_a_child_is_met_in_the_revision_that_its_call_comes_in(daemon: Dae
     assert json.loads(called)["params"] == {"name": "seen", "arguments": {}}
 
 
+def test_who_wants_a_process_for_each_call_is_not_told_how_to_have_one_for_all(daemon: Daemon) -> None:
+    """Elsewhere the log names the setting that lets clients of 2026-07-28 share a process."""
+    assert "--modern-isolation" not in daemon.log
+
+
 # ---- calls
 
 
