@@ -8,6 +8,7 @@
     │   ├── OriginRefused · HostRefused · VersionUnsupported
     │   ├── SessionMissing · SessionNeeded · SessionNotFound · AlreadyInitialized · DuplicateId
     │   ├── CallCancelled
+    │   ├── ToolUnknown · ModernToolUnknown
     │   └── EnvelopeMalformed · HeaderMismatch · RevisionUnsupported · CapabilityMissing · MethodNotFound
     │       ModernMethodNotAllowed · PostNotAllowed · StateRefused · AnswersMalformed · TaskUnknown
     ├── ChildFault           the child did
@@ -145,6 +146,14 @@ class DuplicateId(ClientFault):
 
 class CallCancelled(ClientFault):
     message = "Request cancelled"
+
+
+class ToolUnknown(ClientFault):
+    message = "Unknown tool"
+
+
+class ModernToolUnknown(ClientFault):
+    message = "Unknown tool"
 
 
 class EnvelopeMalformed(ClientFault):

@@ -112,6 +112,15 @@ class Settings(BaseSettings):
     child_era: Literal["auto", "modern", "legacy"] = "auto"
     """Which revisions to use towards the server: 2026-07-28 (modern), those before it (legacy), or what it speaks."""
 
+    strip_capability: Words = ()
+    """Capability of clients that the server is not told of, such as roots; repeat it."""
+
+    allow_tool: Words = ()
+    """Name or pattern of tools that clients may see and call, and no others; repeat it."""
+
+    deny_tool: Words = ()
+    """Name or pattern of tools that clients may neither see nor call, allowed or not; repeat it."""
+
     # ---- the listener
 
     host: str = "127.0.0.1"

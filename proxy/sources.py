@@ -44,7 +44,7 @@ _CONTAINER_PREFIXES = ("SERVER", "SESSION", "MCP")
 NOT_FLAGS = frozenset({"argv"})
 NAMED = frozenset({"named_server"})
 """Flags with two words: a name and a command."""
-LISTS = frozenset({"allowed_origin", "allowed_host", "pass_env"})
+LISTS = frozenset({"allowed_origin", "allowed_host", "pass_env", "strip_capability", "allow_tool", "deny_tool"})
 SECRET = frozenset({"env"})
 
 AnySettings = TypeVar("AnySettings", bound=Settings)

@@ -295,6 +295,7 @@ def test_the_defaults_are_those_of_the_manual() -> None:
         **{"isolation": "session", "shared_server_requests": False},
         **{"reuse_children": False, "max_reused_children": 16},
         **{"on_child_exit": "end", "max_respawns": 5, "max_failed_starts": 5},
+        **{"strip_capability": (), "allow_tool": (), "deny_tool": ()},
         **{"child_memory_bytes": None, "child_open_files": None, "child_cpu": None},
         **{"child_max_age_seconds": None, "child_max_calls": None},
         **{"max_sessions": 256, "max_children": 256, "max_calls_per_child": 128, "max_get_streams": 4},

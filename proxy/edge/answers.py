@@ -70,6 +70,8 @@ REFUSALS: dict[type[ProxyError], Refusal] = {
     errors.AlreadyInitialized: Refusal(400, INVALID_REQUEST),
     errors.DuplicateId: Refusal(400, INVALID_REQUEST),
     errors.CallCancelled: Refusal(200, REQUEST_CANCELLED),
+    errors.ToolUnknown: Refusal(200, INVALID_PARAMS),
+    errors.ModernToolUnknown: Refusal(400, INVALID_PARAMS),
     errors.EnvelopeMalformed: Refusal(400, INVALID_PARAMS),
     errors.HeaderMismatch: Refusal(400, HEADER_MISMATCH),
     errors.RevisionUnsupported: Refusal(400, UNSUPPORTED_VERSION),

@@ -1,6 +1,6 @@
 """How does the body of a request become messages?"""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import anyio.to_thread
 from msgspec import Raw
@@ -8,6 +8,7 @@ from starlette.types import Receive
 
 from proxy.edge.uploads import Uploads
 from proxy.errors import ClientFault, TooDeep
+from proxy.protocol.client_capabilities import without_capabilities
 from proxy.protocol.jsontext import depth_exceeds
 from proxy.protocol.messages import (
     Message,
@@ -41,10 +42,12 @@ class Inbox:
     Args:
         uploads: Reads bodies.
         max_json_depth: Deepest nesting of one.
+        stripped: Capabilities of clients that nobody is told of.
     """
 
-    def __init__(self, *, uploads: Uploads, max_json_depth: int) -> None:
+    def __init__(self, *, uploads: Uploads, max_json_depth: int, stripped: Collection[str] = ()) -> None:
         self._uploads = uploads
+        self._stripped = stripped
         self._max_json_depth = max_json_depth
 
     async def read(
@@ -82,4 +85,6 @@ class Inbox:
         )
         if depth_exceeds(body, self._max_json_depth):
             raise TooDeep
+        if self._stripped and not isinstance(parsed, list):  # nothing in a batch declares any
+            return without_capabilities(parsed, self._stripped)
         return parsed

@@ -22,6 +22,7 @@ from proxy.edge.sessionless import SessionlessEndpoint
 from proxy.edge.shutdown import Shutdown
 from proxy.edge.uploads import Uploads
 from proxy.observe import Counts
+from proxy.protocol.tool_rules import ToolRules
 from proxy.protocol.versions import LEGACY_VERSIONS
 from proxy.sessions.era import ServerEra
 from proxy.sessions.exits import Exits
@@ -108,7 +109,12 @@ class Served:
             exits=exits,
             warm=self.warm,
         )
-        inbox = Inbox(uploads=shared.uploads, max_json_depth=settings.max_json_depth)
+        rules = ToolRules(settings.allow_tool, settings.deny_tool)
+        if rules:
+            self.manager.tools = self.modern.tools = rules
+        inbox = Inbox(
+            uploads=shared.uploads, max_json_depth=settings.max_json_depth, stripped=settings.strip_capability
+        )
         limits = _edge_limits(settings)
         self.sessionless = _sessionless(self.manager, settings, shared) if is_sessionless else None
         self.endpoint: ASGIApp = McpEndpoint(

@@ -37,6 +37,7 @@ from proxy.protocol.messages import (
     refusal,
 )
 from proxy.protocol.routing import relates_to_a_call
+from proxy.protocol.tool_rules import LIST, ToolRules
 from proxy.sessions.asks import Asks
 from proxy.sessions.call import Call
 from proxy.sessions.limits import SessionLimits
@@ -92,6 +93,8 @@ class Exchange:
         """Calls that were answered here instead of by the child, which may be busy with them still."""
         self.owner_of: Callable[[int], int | None] = lambda _: None
         """The call, as the child knows it, on whose behalf the child asks this; None if it does not say."""
+        self.tools: ToolRules | None = None
+        """Which tools its client may see and call; None if all."""
         self.told: Told | None = None
         """Remembers what another child would have to know; None if there will be none."""
         self._unheard: set[int] = set()  # requests to a child in the place of another; nobody waits for the answers
@@ -302,6 +305,8 @@ class Exchange:
         if self.told is not None:
             self.told.settled(call.child_id, is_agreed=not response.is_error)
         self._close(call)
+        if self.tools is not None and call.method == LIST and not response.is_error:
+            response = self.tools.listed(response)
         self._note_if_lost(call.stream)
         call.stream.put_answer(response.encode(raw_id=call.raw_id))
 

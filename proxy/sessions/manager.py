@@ -15,6 +15,7 @@ from proxy.child.spec import ChildSpec
 from proxy.errors import Draining, OutOfResources, SessionNotFound, TooManySessions
 from proxy.observe import Counts
 from proxy.protocol.lifecycle import State
+from proxy.protocol.tool_rules import ToolRules
 from proxy.sessions.era import ServerEra
 from proxy.sessions.exits import Exits
 from proxy.sessions.keeper import open_session
@@ -79,6 +80,8 @@ class SessionManager:
         self._is_draining = False
         self._is_ending = False
         self._cut = 0  # what a drain could not end in peace
+        self.tools: ToolRules | None = None
+        """Which tools clients may see and call; None if all. Set before the first session."""
         self.starts = starts or Starts(time.monotonic)
         self.starts.serves.append(lambda: bool(self._sessions))
         self._warm = warm if warm is not None else WarmPool(places=places, counts=counts)
@@ -235,6 +238,7 @@ class SessionManager:
                 is_ahead=is_ahead,
             ) as (session, keeper):
                 self._spawning -= not is_ahead
+                session.exchange.tools = self.tools
                 (self._ahead if is_ahead else self._unpublished).add(session)
                 task_status.started(session)
                 if self._is_ending:  # its start took longer than the drain

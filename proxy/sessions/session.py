@@ -17,6 +17,7 @@ from proxy.errors import (
     ProxyError,
     SessionEnded,
     SessionNotFound,
+    ToolUnknown,
     TooManyCalls,
 )
 from proxy.observe import Counts
@@ -28,7 +29,7 @@ from proxy.sessions.exits import Exits
 from proxy.sessions.hints import missing_package_hint, what_happened
 from proxy.sessions.limits import SessionLimits
 from proxy.sessions.path import ChildPath
-from proxy.sessions.stream import Stream
+from proxy.sessions.stream import Failure, Stream
 
 logger = logging.getLogger(__name__)
 
@@ -136,7 +137,8 @@ class Session:
     async def begin(self, requests: list[Request], stream: Stream) -> None:
         """Send requests to the child, as soon as there is a place for each.
 
-        Waits while `max_calls_per_child` are in flight or the child's stdin is far behind.
+        Waits while `max_calls_per_child` are in flight or the child's stdin is far behind. A call of a tool that is not
+        there for its client is answered at once.
 
         Raises:
             DuplicateId: If an id is in flight in this session.
@@ -149,6 +151,11 @@ class Session:
         exchange = self.exchange
         exchange.check_new_ids(requests)
         for request in requests:
+            unknown = exchange.tools.refusal(request) if exchange.tools is not None else None
+            if unknown is not None:
+                self._counts.add("refused.tool")
+                stream.put_answer(Failure(request.raw_id, ToolUnknown(unknown)))
+                continue
             if not self._take_place_at_once(request):
                 await self._wait_for_place(request)
             try:

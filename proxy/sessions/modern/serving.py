@@ -15,7 +15,7 @@ import anyio
 from msgspec import Raw
 
 from proxy.child.spec import ChildSpec
-from proxy.errors import CapabilityMissing, ChildExited, Draining, MethodNotFound, SessionEnded
+from proxy.errors import CapabilityMissing, ChildExited, Draining, MethodNotFound, ModernToolUnknown, SessionEnded
 from proxy.observe import Counts
 from proxy.protocol.envelope import (
     REMOVED_METHODS,
@@ -27,6 +27,7 @@ from proxy.protocol.envelope import (
 from proxy.protocol.jsontext import encode
 from proxy.protocol.messages import Response
 from proxy.protocol.subscriptions import with_own_tasks
+from proxy.protocol.tool_rules import LIST, ToolRules
 from proxy.sessions.era import ServerEra
 from proxy.sessions.exits import Exits
 from proxy.sessions.modern.bound import bind_answer
@@ -85,6 +86,8 @@ class ModernServing:
         self._counts = counts
         self._places = places
         self._era = era
+        self.tools: ToolRules | None = None
+        """Which tools clients may see and call; None if all. Set before the first request."""
         self._is_draining = False
         self._hinted = False
         self.pool = Pool(
@@ -160,6 +163,8 @@ class ModernServing:
     def begin_at_once(self, call: ModernCall, headers: Mapping[bytes, bytes]) -> bool:
         """Send a request to the child that its group shares, if nothing has to be waited for. The common case."""
         request, group = call.request, call.principal.group
+        if self.tools is not None and self.tools.refusal(request.request) is not None:
+            return False
         if group is None or request.method in REMOVED_METHODS or request.method in _TASK_METHODS:
             return False
         if self._is_draining or "requestState" in request.params or request.method == "subscriptions/listen":
@@ -193,6 +198,10 @@ class ModernServing:
         request = call.request
         if request.method in REMOVED_METHODS:
             raise MethodNotFound
+        unknown = self.tools.refusal(request.request) if self.tools is not None else None
+        if unknown is not None:
+            self._counts.add("refused.tool")
+            raise ModernToolUnknown(unknown)
         if "requestState" in request.params:
             await self._begin_retry(call, headers)
             return
@@ -290,6 +299,8 @@ class ModernServing:
             return response
         if call.request.method == "subscriptions/listen":
             return response
+        if self.tools is not None and call.request.method == LIST:
+            response = self.tools.listed(response)
         if not self._hinted and call.request.method == "tools/call":
             self._look_for_back_channel(bytes(memoryview(response.members["result"])[:4096]))
         return bind_answer(call, response, continuations=self.continuations, tasks=self.tasks)
