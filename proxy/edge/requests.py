@@ -43,6 +43,8 @@ def refuse_repeated(headers: dict[bytes, bytes], scope: Scope) -> None:
         headers: As of `read_headers`.
         scope: Of the request.
     """
+    if len(headers) == len(scope["headers"]):
+        return  # nothing stands there twice
     for name in _SINGLE_IN_SESSIONS:
         if b"," in headers.get(name, b"") and sum(each == name for each, _ in scope["headers"]) > 1:
             raise NotJsonRpc(f"Bad Request: the header {name.decode()} is repeated")

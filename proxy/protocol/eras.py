@@ -14,10 +14,17 @@ Era = Literal["legacy", "modern"]
 
 def era_of(message: Message | list[Message], version_header: bytes | None) -> Era:
     """The era of what a client has posted."""
-    messages = message if isinstance(message, list) else [message]
-    if any(isinstance(each, Request | Notification) and each.is_enveloped for each in messages):
+    if isinstance(message, list):
+        is_enveloped = any(map(_is_enveloped, message))
+    else:
+        is_enveloped = _is_enveloped(message)
+    if is_enveloped:
         return "modern"
     return "modern" if is_modern_header(version_header) else "legacy"
+
+
+def _is_enveloped(message: Message) -> bool:
+    return isinstance(message, Request | Notification) and message.is_enveloped
 
 
 def is_modern_header(version_header: bytes | None) -> bool:
