@@ -112,6 +112,16 @@ class Settings(BaseSettings):
     child_era: Literal["auto", "modern", "legacy"] = "auto"
     """Which revisions to use towards the server: 2026-07-28 (modern), those before it (legacy), or what it speaks."""
 
+    recover_sessions: bool = False
+    """A request in a session that has ended, not by its client, gets a new child in it: for clients that can't begin
+    anew. What the server knew is lost."""
+
+    max_recoverable_sessions: Annotated[Count, Field(ge=1, le=100_000)] = 1024
+    """Ended sessions that are remembered for that; 64 MiB of them at most."""
+
+    recovery_age_seconds: Annotated[Seconds, Field(gt=0, le=2_592_000)] = 86_400.0
+    """How long they are remembered."""
+
     strip_capability: Words = ()
     """Capability of clients that the server is not told of, such as roots; repeat it."""
 

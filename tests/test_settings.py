@@ -18,7 +18,7 @@ def load(*argv: str, **environ: str) -> Settings:
     return Settings.load(argv, environ)
 
 
-SWITCHES = ("demo", "legacy_sse", "reuse_children", "shared_server_requests", "watch")
+SWITCHES = ("demo", "legacy_sse", "recover_sessions", "reuse_children", "shared_server_requests", "watch")
 """Flags without a value."""
 
 
@@ -193,6 +193,8 @@ BOUNDS = [
     ("max_calls_per_child", "0", "100001"),
     ("server_request_timeout_seconds", "0", "25h"),
     ("max_respawns", "0", "1001"),
+    ("max_recoverable_sessions", "0", "100001"),
+    ("recovery_age_seconds", "0", "31d"),
     ("max_failed_starts", "0", "1001"),
     ("child_memory_bytes", "7MiB", "2000000GiB"),
     ("child_open_files", "15", "1000000001"),
@@ -295,6 +297,7 @@ def test_the_defaults_are_those_of_the_manual() -> None:
         **{"isolation": "session", "shared_server_requests": False},
         **{"reuse_children": False, "max_reused_children": 16},
         **{"on_child_exit": "end", "max_respawns": 5, "max_failed_starts": 5},
+        **{"recover_sessions": False, "max_recoverable_sessions": 1024, "recovery_age_seconds": 86400},
         **{"strip_capability": (), "allow_tool": (), "deny_tool": ()},
         **{"child_memory_bytes": None, "child_open_files": None, "child_cpu": None},
         **{"child_max_age_seconds": None, "child_max_calls": None},

@@ -95,7 +95,7 @@ class LegacyEndpoint:
         if isinstance(parsed, Request) and parsed.method == "initialize":
             await self._initialize(parsed, headers, scope, receive, send)
             return
-        session = self._session_of(headers)
+        session = await self._session_of(headers, may_live_again=isinstance(parsed, Request))
         session.use()
         session.connected()
         try:
@@ -103,11 +103,12 @@ class LegacyEndpoint:
         finally:
             session.disconnected()
 
-    def _session_of(self, headers: dict[bytes, bytes]) -> Session:
-        session_id = headers.get(SESSION_HEADER)
-        if session_id is None:
-            raise SessionMissing
-        return self._manager.find(session_id.decode("latin-1"))
+    async def _session_of(self, headers: dict[bytes, bytes], *, may_live_again: bool) -> Session:
+        """The session that is named. Waits, and raises as `SessionManager.open`, if it has ended and is to go on."""
+        session_id = _session_id(headers)
+        if may_live_again and self._manager.recovery is not None:
+            return await self._manager.find_again(session_id)
+        return self._manager.find(session_id)
 
     def _agreed_version(self, headers: dict[bytes, bytes]) -> str | None:
         session_id = headers.get(SESSION_HEADER)
@@ -357,7 +358,7 @@ class LegacyEndpoint:
         """Open a stream, or take one up again."""
         check_version(headers, agreed=self._agreed_version(headers))
         check_get_headers(headers)
-        session = self._session_of(headers)
+        session = await self._session_of(headers, may_live_again=True)
         session.use()
         last_event_id = headers[b"last-event-id"].decode("latin-1") if b"last-event-id" in headers else None
         stream = session.exchange.resume(last_event_id) if last_event_id is not None else None
@@ -379,5 +380,12 @@ class LegacyEndpoint:
     async def delete(self, headers: dict[bytes, bytes], scope: Scope, receive: Receive, send: Send) -> None:
         """End a session."""
         check_version(headers, agreed=self._agreed_version(headers))
-        self._manager.end(self._session_of(headers), "deleted by its client")
+        self._manager.say_goodbye(_session_id(headers))
         await send_empty(send, 200)
+
+
+def _session_id(headers: dict[bytes, bytes]) -> str:
+    session_id = headers.get(SESSION_HEADER)
+    if session_id is None:
+        raise SessionMissing
+    return session_id.decode("latin-1")

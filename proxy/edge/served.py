@@ -109,6 +109,10 @@ class Served:
             exits=exits,
             warm=self.warm,
         )
+        if settings.recover_sessions:
+            self.manager.recover_sessions(
+                max_sessions=settings.max_recoverable_sessions, max_age_seconds=settings.recovery_age_seconds
+            )
         rules = ToolRules(settings.allow_tool, settings.deny_tool)
         if rules:
             self.manager.tools = self.modern.tools = rules

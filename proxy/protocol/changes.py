@@ -3,6 +3,7 @@
 Spec: 2026-07-28 basic/patterns/subscriptions, server/utilities/logging; 2025-11-25 server/utilities/logging.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 from msgspec import Raw
@@ -31,6 +32,21 @@ def listenable(capabilities: Members) -> tuple[str, ...]:
 def change(method: str, **params: Any) -> bytes:
     """A notification of a change, of our own, on one line."""
     return encode({"jsonrpc": "2.0", "method": method, **({"params": params} if params else {})})
+
+
+def may_have_changed(initialize_result: Raw | None, uris: Iterable[str]) -> list[bytes]:
+    """What to tell a client whose server is another process than before: all that it may have read may be otherwise.
+
+    Args:
+        initialize_result: Of the new one: only lists that it tells the changes of are known to be read.
+        uris: The resources that the client has subscribed to.
+    """
+    result = as_object(initialize_result) or {}
+    lists = listenable(as_object(result.get("capabilities")) or {})
+    return [
+        *(change(CHANGE_OF[kind]) for kind in lists),
+        *(change(RESOURCE_UPDATED, uri=uri) for uri in uris),
+    ]
 
 
 def acknowledged_resources(notification: Notification) -> frozenset[str] | None:

@@ -43,7 +43,7 @@ from proxy.sessions.call import Call
 from proxy.sessions.limits import SessionLimits
 from proxy.sessions.stream import Ask, Failure, Stream
 from proxy.sessions.streams import Streams
-from proxy.sessions.told import Told
+from proxy.sessions.told import Told, Wanted
 
 logger = logging.getLogger(__name__)
 
@@ -124,6 +124,15 @@ class Exchange:
         child_id = self.mint()
         self._unheard.add(child_id)
         return child_id
+
+    def tell_again(self, wanted: Wanted) -> None:
+        """Send what another child was told after the handshake; the answers are nobody's."""
+        level = (wanted.level,) if wanted.level is not None else ()
+        for request in (*level, *wanted.subscriptions):
+            child_id = self.mint_unheard()
+            if self.told is not None:
+                self.told.begun(child_id, request)
+            self.link.send(request.encode(id=child_id))
 
     def initialize_again(self) -> None:
         """Send the `initialize` that is in flight to who is attached now: what was attached before has not answered."""
@@ -299,6 +308,8 @@ class Exchange:
         if call is None:
             if isinstance(response.id, int) and response.id in self._unheard:
                 self._unheard.discard(response.id)
+                if self.told is not None:
+                    self.told.settled(response.id, is_agreed=not response.is_error)
                 return
             self._counts.add("dropped.answer_to_no_call")  # late after a cancellation, or of no known id
             return

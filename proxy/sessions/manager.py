@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -21,8 +21,10 @@ from proxy.sessions.exits import Exits
 from proxy.sessions.keeper import open_session
 from proxy.sessions.limits import SessionLimits
 from proxy.sessions.places import Places
+from proxy.sessions.recovery import Recovery
 from proxy.sessions.session import Session
 from proxy.sessions.starts import Start, Starts
+from proxy.sessions.told import Told
 from proxy.sessions.warm.pool import WarmPool
 from proxy.sessions.warm.sessions import SessionsAhead
 
@@ -80,6 +82,8 @@ class SessionManager:
         self._is_draining = False
         self._is_ending = False
         self._cut = 0  # what a drain could not end in peace
+        self.recovery: Recovery | None = None
+        """Remembers sessions that have ended; None if nothing does."""
         self.tools: ToolRules | None = None
         """Which tools clients may see and call; None if all. Set before the first session."""
         self.starts = starts or Starts(time.monotonic)
@@ -166,6 +170,46 @@ class SessionManager:
             raise SessionNotFound
         return session
 
+    async def find_again(self, session_id: str) -> Session:
+        """As `find`; a session that has ended may live again. Waits for its child then, and raises as `open`, too."""
+        try:
+            return self.find(session_id)
+        except SessionNotFound:
+            if self.recovery is None or self._tasks is None:
+                raise
+            ended = self._sessions.get(session_id)
+            if ended is not None:  # its owner has not said so yet
+                self._forget(ended)
+            return await self.recovery.recover(session_id)
+
+    def say_goodbye(self, session_id: str) -> None:
+        """The client wants this session no more, whether it has ended or not; it is 404 when this returns.
+
+        Raises:
+            SessionNotFound: If there is none, or it has ended.
+        """
+        if self.recovery is not None:
+            self.recovery.forget(session_id)
+        self.end(self.find(session_id), "deleted by its client")
+
+    def recover_sessions(self, *, max_sessions: int, max_age_seconds: float) -> None:
+        """Let sessions live again that have ended. Before `run`."""
+        self.recovery = Recovery(
+            max_sessions=max_sessions,
+            max_age_seconds=max_age_seconds,
+            start_timeout_seconds=self._limits.start_timeout_seconds,
+            start_soon=self._start_soon,
+            open_session=self.open,
+            publish=self.publish,
+            end=self.end,
+            counts=self._counts,
+            clock=time.monotonic,
+        )
+
+    def _start_soon(self, go_on: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        assert self._tasks is not None  # asked before
+        self._tasks.start_soon(go_on)
+
     # ---- beginning
 
     async def open(self) -> Session:
@@ -239,6 +283,8 @@ class SessionManager:
             ) as (session, keeper):
                 self._spawning -= not is_ahead
                 session.exchange.tools = self.tools
+                if self.recovery is not None and session.exchange.told is None:
+                    session.exchange.told = Told()
                 (self._ahead if is_ahead else self._unpublished).add(session)
                 task_status.started(session)
                 if self._is_ending:  # its start took longer than the drain
@@ -269,6 +315,9 @@ class SessionManager:
             self._wake()
 
     def _forget(self, session: Session) -> None:
+        if session.may_come_back and self.recovery is not None:
+            session.may_come_back = False
+            self.recovery.remember(session)
         self._sessions.pop(session.id, None)
         self._unpublished.discard(session)
         self._ahead.discard(session)

@@ -66,7 +66,7 @@ class ChildPath:
         self._revival: Revival | None = None
         self._told: Told | None = None
         if respawns:
-            self._told = exchange.told = Told()
+            self._told = exchange.told = exchange.told or Told()
         self._is_settled = False
         self._is_over = False
         self._has_turned = False  # a second change of mind would never end

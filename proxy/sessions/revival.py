@@ -10,8 +10,8 @@ from collections.abc import Callable
 from proxy.child.link import Line, PipeLink
 from proxy.errors import ProxyError
 from proxy.observe import Counts
-from proxy.protocol.changes import CHANGE_OF, RESOURCE_UPDATED, change, listenable
-from proxy.protocol.jsontext import as_object, encode
+from proxy.protocol.changes import may_have_changed
+from proxy.protocol.jsontext import encode
 from proxy.protocol.messages import Response, parse_child_line
 from proxy.protocol.versions import version_of_result
 from proxy.sessions.exchange import Exchange
@@ -144,14 +144,5 @@ class Revival(CurrentLink):
             self.write(line)
         logger.info("session goes on with another child", extra={"session": self._tag})
         if wanted.initialized:
-            self._exchange.received(self._may_have_changed(answer))
+            self._exchange.received([*may_have_changed(answer.members.get("result"), self._told.uris)])
         self._on_ready()
-
-    def _may_have_changed(self, answer: Response) -> list[Line]:
-        """Everything that the client may have read before and that the child tells the changes of."""
-        result = as_object(answer.members.get("result")) or {}
-        lists = listenable(as_object(result.get("capabilities")) or {})
-        return [
-            *(change(CHANGE_OF[kind]) for kind in lists),
-            *(change(RESOURCE_UPDATED, uri=uri) for uri in self._told.uris),
-        ]

@@ -54,6 +54,7 @@ class Session:
         end_reason: Why it ended, for the log.
         end_error: The same for a client that has not been told of the session yet.
         start_failed: Whether its child never became ready.
+        may_come_back: Whether it has ended for a reason for which its client might go on with it.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Session:
         self.end_reason = ""
         self.end_error: ProxyError = SessionEnded()
         self.start_failed = False
+        self.may_come_back = False
         self.state = State.AHEAD if is_ahead else State.STARTING
         self.exchange = Exchange(limits=limits, counts=counts, clock=loop.time, tag=self.tag)
         self.path = ChildPath(
@@ -306,6 +308,7 @@ class Session:
 
     def _expire(self, what: str, reason: str) -> None:
         self._counts.add(f"expired.{what}_session")
+        self.may_come_back = what != "unused"  # else health checks would drive out those that were
         self.end(reason)
 
     def attach(self, child: Child) -> None:
@@ -362,12 +365,14 @@ class Session:
                 "child of an open session is gone",
                 extra={"session": self.tag, "pid": self.pid, "returncode": returncode, "open_calls": calls},
             )
+            self.may_come_back = True
             self.end(why, error)
 
     def lost_children(self, in_a_row: int) -> None:
         """So many have died one after the other: at some time another one is no help."""
         if in_a_row > self._limits.max_respawns and not self.path.tries_for_ever:
             self._counts.add("ended.respawned_in_vain")
+            self.may_come_back = True
             self.end("its children die one after the other")
 
     def _replace_child(self, why: str, error: ProxyError) -> None:

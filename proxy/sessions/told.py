@@ -47,6 +47,11 @@ class Told:
         return self._initialize is not None and not self._is_too_much
 
     @property
+    def size_bytes(self) -> int:
+        """What is kept."""
+        return self._kept_bytes
+
+    @property
     def uris(self) -> tuple[str, ...]:
         """The resources that the client has subscribed to."""
         return tuple(self._subscriptions)
