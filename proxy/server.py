@@ -268,6 +268,11 @@ class _Daemon:
         for name, server in directory.servers.items():
             for limit, means in server.spec.limits.report().items():
                 logger.info("limit of each child: %s: %s", limit, means, extra={"server": name})
+        if any(server.gives_each_session_a_process for server in directory.servers.values()):
+            logger.warning(
+                "isolation is shared, but on an address that strangers reach each session gets a process of its own: "
+                "without authentication nobody can be told from anybody"
+            )
         for root in roots:
             if directory.default is not None:
                 logger.info("serving %s%s", root, settings.path, extra={"server": directory.default})

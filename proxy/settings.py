@@ -416,8 +416,6 @@ class Settings(BaseSettings):
             raise ValueError(
                 'no server to run. Give one: --command "uvx mcp-server-fetch", or -- and its words, or --demo'
             )
-        if self.isolation == "shared":
-            raise ValueError(f"--isolation {self.isolation} is not served yet; leave it out, or say session")
         if len(given) > 1:
             raise ValueError("only one of --command, words behind --, and --demo can be given")
         if f"{self.path.rstrip('/')}/{self.server_name}" in TAKEN_PATHS:

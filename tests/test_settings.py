@@ -354,11 +354,9 @@ def test_a_server_is_never_served_where_nobody_checks_the_origin(name: str) -> N
     assert load(*DEMO, "--server-name", name).server_name == name
 
 
-@pytest.mark.parametrize("isolation", ["shared"])
-def test_an_isolation_that_is_not_served_yet_is_refused(isolation: str) -> None:
-    assert f"--isolation {isolation} is not served yet" in refused(*DEMO, "--isolation", isolation)
-
-    assert load(*DEMO, "--isolation", "session").isolation == "session"
+@pytest.mark.parametrize("isolation", ["session", "shared", "request"])
+def test_the_operator_says_who_shares_a_process(isolation: str) -> None:
+    assert load(*DEMO, "--isolation", isolation).isolation == isolation
 
 
 def test_a_process_for_each_call_is_for_clients_of_both_eras() -> None:

@@ -43,8 +43,20 @@ class Link(Protocol):
     def resume(self) -> None:
         """Read its output again."""
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether others need its output, too: then it is never left unread."""
+        return False
 
-class PipeLink(Link):
+
+class ChildLink(Link, Protocol):
+    """The link to a child, which also brings its lines."""
+
+    def deliver_to(self, on_lines: Callable[[list[Line]], None]) -> None:
+        """From now on somebody else gets the lines."""
+
+
+class PipeLink(ChildLink):
     """The stdin and stdout of one child, as lines. Owns both descriptors, also when it can't be made.
 
     Callbacks run on the event loop as soon as there is something: no task stands between the pipe and its reader.

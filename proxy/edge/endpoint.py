@@ -12,6 +12,7 @@ from msgspec import Raw
 from starlette.types import Receive, Scope, Send
 
 from proxy.edge.answers import send_empty, send_error, send_json, send_json_in_time
+from proxy.edge.isolation import Isolation
 from proxy.edge.presence import Presence
 from proxy.edge.requests import check_get_headers, check_version
 from proxy.edge.shutdown import Shutdown
@@ -72,8 +73,10 @@ class LegacyEndpoint:
         presence: Presence,
         limits: EdgeLimits,
         shutdown: Shutdown,
+        isolation: Isolation,
     ) -> None:
         self._manager = manager
+        self._isolation = isolation
         self._presence = presence
         self._limits = limits
         self._shutdown = shutdown
@@ -304,7 +307,7 @@ class LegacyEndpoint:
         Spec: 2025-11-25 basic/lifecycle, Initialization; basic/transports, Session Management.
         """
         self._refuse_live_session(headers)
-        session = await self._manager.open()
+        session = await self._manager.open(shares=self._isolation.principal(headers).group is not None)
         session.connected()
         try:
             with anyio.move_on_after(self._limits.start_timeout_seconds):

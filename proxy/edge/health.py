@@ -83,6 +83,7 @@ def _server(server: Served) -> dict[str, Any]:
         "era": manager.era.report(),
         "paths": manager.paths,
         "sessions": manager.session_count,
+        "shared": server.sharing.report(),
         "modern": server.modern.report(),
         "pool": server.warm.report(),
     }

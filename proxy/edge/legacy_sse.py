@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from proxy.edge.answers import send_empty, send_error
 from proxy.edge.endpoint import EdgeLimits
 from proxy.edge.inbox import Inbox, Refused
+from proxy.edge.isolation import Isolation
 from proxy.edge.requests import check_get_headers, check_json, read_headers
 from proxy.edge.shutdown import Shutdown
 from proxy.edge.sse import SlowReader, as_bytes, send_stream
@@ -56,8 +57,11 @@ class _Connection:
 class LegacySse:
     """Serves `/sse` and `/messages/`. What a POST brings is answered on the stream of its client's GET."""
 
-    def __init__(self, manager: SessionManager, inbox: Inbox, limits: EdgeLimits, shutdown: Shutdown) -> None:
+    def __init__(
+        self, manager: SessionManager, inbox: Inbox, limits: EdgeLimits, shutdown: Shutdown, isolation: Isolation
+    ) -> None:
         self._manager = manager
+        self._isolation = isolation
         self._inbox = inbox
         self._limits = limits
         self._shutdown = shutdown
@@ -68,8 +72,10 @@ class LegacySse:
         try:
             if scope["method"] != "GET":
                 raise MethodNotAllowed
-            check_get_headers(read_headers(scope))
-            await self._listen(scope, receive, send)
+            headers = read_headers(scope)
+            check_get_headers(headers)
+            shares = self._isolation.principal(headers).group is not None
+            await self._listen(scope, receive, send, shares=shares)
         except ProxyError as error:
             await send_error(send, error)
 
@@ -86,8 +92,8 @@ class LegacySse:
         except ClientGone:
             return
 
-    async def _listen(self, scope: Scope, receive: Receive, send: Send) -> None:
-        session = await self._manager.open()
+    async def _listen(self, scope: Scope, receive: Receive, send: Send, *, shares: bool) -> None:
+        session = await self._manager.open(shares=shares)
         session.connected()
         key = secrets.token_hex(16)
         limits = self._limits

@@ -32,6 +32,7 @@ from proxy.sessions.modern.limits import ModernLimits
 from proxy.sessions.modern.serving import ModernServing
 from proxy.sessions.places import Places
 from proxy.sessions.sessionless import Sessionless
+from proxy.sessions.shared.children import SharedChildren
 from proxy.sessions.starts import Starts
 from proxy.sessions.warm.pool import WarmPool
 from proxy.settings import Settings
@@ -62,6 +63,7 @@ class Served:
         spec: How its children are started.
         warm: Children that are ready before anybody asks.
         manager: The sessions of its clients.
+        sharing: The child of those that share one.
         modern: Its clients without sessions.
         endpoint: What is behind its paths.
         sessionless: Its clients of the handshake revisions, if they have no sessions, either.
@@ -87,6 +89,21 @@ class Served:
             places=shared.places,
             counts=shared.counts,
         )
+        starts = Starts(time.monotonic, max_failed=settings.max_failed_starts, counts=shared.counts, name=name)
+        session_isolation = Isolation("auto" if settings.isolation == "shared" else "request", is_local=shared.is_local)
+        self.gives_each_session_a_process = settings.isolation == "shared" and not session_isolation.shares
+        """Whether clients with a session share nothing although they are to share."""
+        self.sharing = SharedChildren(
+            spec=self.spec,
+            limits=_session_limits(settings),
+            counts=shared.counts,
+            places=shared.places,
+            era=era,
+            starts=starts,
+            exits=exits,
+            may_ask=settings.shared_server_requests,
+            newest_version=settings.protocol_version,
+        )
         self.manager = SessionManager(
             spec=self.spec,
             limits=_session_limits(settings),
@@ -97,7 +114,8 @@ class Served:
             era=era,
             exits=exits,
             warm=self.warm,
-            starts=Starts(time.monotonic, max_failed=settings.max_failed_starts, counts=shared.counts, name=name),
+            starts=starts,
+            shared=self.sharing if session_isolation.shares else None,
         )
         self.modern = ModernServing(
             spec=self.spec,
@@ -105,7 +123,7 @@ class Served:
             counts=shared.counts,
             places=shared.places,
             era=era,
-            starts=self.manager.starts,
+            starts=starts,
             exits=exits,
             warm=self.warm,
         )
@@ -122,36 +140,43 @@ class Served:
         limits = _edge_limits(settings)
         self.sessionless = _sessionless(self.manager, settings, shared) if is_sessionless else None
         self.endpoint: ASGIApp = McpEndpoint(
-            legacy=LegacyEndpoint(self.manager, shared.presence, limits, shared.shutdown)
+            legacy=LegacyEndpoint(self.manager, shared.presence, limits, shared.shutdown, session_isolation)
             if self.sessionless is None
             else SessionlessEndpoint(self.sessionless, shared.presence, limits, shared.shutdown),
             modern=_modern_endpoint(self.modern, settings, shared),
             inbox=inbox,
         )
-        self.legacy_sse = None if is_sessionless else LegacySse(self.manager, inbox, limits, shared.shutdown)
+        self.legacy_sse = (
+            None if is_sessionless else LegacySse(self.manager, inbox, limits, shared.shutdown, session_isolation)
+        )
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
         """Serve while the block is open. On the way out every session ends and every child is gone."""
         sessionless = self.sessionless.run() if self.sessionless is not None else nullcontext()
-        async with self.manager.run(), sessionless, self.modern.run(), self.warm.run():
+        async with self.sharing.run(), self.manager.run(), sessionless, self.modern.run(), self.warm.run():
             yield
 
     async def drain(self, grace_seconds: float) -> None:
         """Begin nothing new, let open calls finish for so long, then end everything. Waits for the children."""
         self.warm.close("shutdown")
         async with anyio.create_task_group() as drains:
-            drains.start_soon(self.manager.drain, grace_seconds)
+            drains.start_soon(self._drain_sessions, grace_seconds)
             drains.start_soon(self.modern.drain, grace_seconds)
+
+    async def _drain_sessions(self, grace_seconds: float) -> None:
+        await self.manager.drain(grace_seconds)
+        await self.sharing.drain()
 
     @property
     def was_cut(self) -> bool:
         """Whether an end had to cut a call off or kill a child."""
-        return self.manager.was_cut or self.modern.pool.cut > 0
+        return self.manager.was_cut or self.sharing.cut > 0 or self.modern.pool.cut > 0
 
     def end_all(self, reason: str) -> None:
         """End every session and every child; open calls get the error of a shutdown."""
         self.manager.end_all(reason)
+        self.sharing.end_all(reason)
         self.modern.pool.end_all(reason)
 
     def end_listens(self) -> None:

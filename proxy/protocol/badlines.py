@@ -4,6 +4,7 @@ import re
 from collections.abc import Collection
 
 from proxy.protocol.framing import OversizedLine
+from proxy.protocol.messages import BadLine
 
 MAX_NOISE_LINES = 100
 """Lines without a message in them that are looked at in one turn. Ours: a hundred say all that a flood of it says."""
@@ -44,3 +45,9 @@ def _looks_like_an_answer(ends: bytes) -> bool:
     if b'"result"' in ends or b'"error"' in ends:
         return True
     return b'"jsonrpc"' in ends and b'"method"' not in ends
+
+
+def unusable_answer(call_id: int, line: BadLine) -> bytes | OversizedLine:
+    """A line that is as bad as this one, and shows that it answers this call."""
+    head = b'{"jsonrpc":"2.0","id":%d,"result":' % call_id
+    return OversizedLine(line.size_bytes, head, b"") if line.reason == "oversized" else head

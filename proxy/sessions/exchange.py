@@ -41,6 +41,7 @@ from proxy.protocol.tool_rules import LIST, ToolRules
 from proxy.sessions.asks import Asks
 from proxy.sessions.call import Call
 from proxy.sessions.limits import SessionLimits
+from proxy.sessions.replies import Replies
 from proxy.sessions.stream import Ask, Failure, Stream
 from proxy.sessions.streams import Streams
 from proxy.sessions.told import Told, Wanted
@@ -84,7 +85,7 @@ class Exchange:
             on_cut=self.disconnected,
         )
         self._bad_lines_logged_at = -60.0
-        self._reply_bytes = 0  # of answers of ours since the child had last read everything
+        self._replies = Replies(limit_bytes=limits.stream_backlog_bytes, counts=counts)
         self.on_call_closed: Callable[[], None] = lambda: None
         """Called when a call has left the tables."""
         self.refuses_asks = False
@@ -338,18 +339,7 @@ class Exchange:
             )
 
     def _reply(self, line: bytes) -> None:
-        """Answer the child ourselves; nothing if that many answers wait that it could read.
-
-        A child that asks in a loop and reads nothing would fill our memory. Not reading its stdout meanwhile would
-        stop it for good: it reads again only when it has written what it wants to.
-        """
-        if not self.link.pending_bytes:
-            self._reply_bytes = 0
-        elif self._reply_bytes > self._limits.stream_backlog_bytes:
-            self._counts.add("dropped.reply_child_does_not_read")
-            return
-        self._reply_bytes += len(line)
-        self.link.send(line)
+        self._replies.send(self.link, line)
 
     def _told(self, notification: Notification) -> None:
         if notification.method == "notifications/progress":

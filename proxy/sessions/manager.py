@@ -5,7 +5,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import anyio
@@ -18,11 +18,13 @@ from proxy.protocol.lifecycle import State
 from proxy.protocol.tool_rules import ToolRules
 from proxy.sessions.era import ServerEra
 from proxy.sessions.exits import Exits
-from proxy.sessions.keeper import open_session
+from proxy.sessions.keeper import ChildKeeper, open_session
 from proxy.sessions.limits import SessionLimits
 from proxy.sessions.places import Places
 from proxy.sessions.recovery import Recovery
 from proxy.sessions.session import Session
+from proxy.sessions.shared.children import SharedChildren
+from proxy.sessions.shared.session import PortKeeper, open_sharing_session
 from proxy.sessions.starts import Start, Starts
 from proxy.sessions.told import Told
 from proxy.sessions.warm.pool import WarmPool
@@ -50,6 +52,7 @@ class SessionManager:
         exits: What follows when a child exits by itself; the end of its session if not given.
         warm: Where sessions that were begun ahead are kept; none are if it is not given.
         starts: Told how starts went, and says whether one is worth while; of the manager's own if not given.
+        shared: The child of those that share one; each has its own if it is not given.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class SessionManager:
         exits: Exits | None = None,
         warm: WarmPool | None = None,
         starts: Starts | None = None,
+        shared: SharedChildren | None = None,
     ) -> None:
         self._spec = spec
         self._limits = limits
@@ -77,6 +81,7 @@ class SessionManager:
         self._ahead: set[Session] = set()  # started, nobody's
         self._unpublished: set[Session] = set()  # started for a client, `initialize` not yet answered
         self._children = 0
+        self._owned = 0  # sessions, those being started or ended included
         self._tasks: TaskGroup | None = None
         self._checks = anyio.Event()
         self._is_draining = False
@@ -88,8 +93,10 @@ class SessionManager:
         """Which tools clients may see and call; None if all. Set before the first session."""
         self.starts = starts or Starts(time.monotonic)
         self.starts.serves.append(lambda: bool(self._sessions))
+        self._shared = shared
         self._warm = warm if warm is not None else WarmPool(places=places, counts=counts)
-        self._warm.add(SessionsAhead(start=self._open_ahead, starting=self._starting, starts=self.starts))
+        if shared is None:
+            self._warm.add(SessionsAhead(start=self._open_ahead, starting=self._starting, starts=self.starts))
         self.is_awaited: Callable[[], bool] = lambda: False
         """Whether somebody has begun what will be a call; a drain lets it go on."""
 
@@ -137,7 +144,8 @@ class SessionManager:
     @property
     def has_room(self) -> bool:
         """Whether a new session could begin at once, be it in the place of a child that is nobody's."""
-        return self._may_have_more and (self._places.has_room or self._places.has_spare)
+        is_there = self._shared is not None and self._shared.is_there
+        return self._may_have_more and (is_there or self._places.has_room or self._places.has_spare)
 
     @property
     def _may_have_more(self) -> bool:
@@ -212,19 +220,26 @@ class SessionManager:
 
     # ---- beginning
 
-    async def open(self) -> Session:
-        """A session with a child of its own, not yet initialized: one that was begun ahead, or a new one.
+    async def open(self, *, shares: bool = False) -> Session:
+        """A session, not yet initialized, with a child of its own: one that was begun ahead, or a new one.
 
-        Waits for a free place, and for a child to be spawned.
+        Waits for a free place, and for a child to be spawned, or for one that is shared to be ready.
+
+        Args:
+            shares: Whether its client may share a child with others, if there is one for that.
 
         Raises:
             Draining: If no new sessions begin.
             TooManySessions: If no place became free within `place_timeout_seconds`.
             CircuitOpen: If the last starts have failed.
             ChildStartFailed, OutOfResources: If the child can't be started.
+            ChildStartTimedOut, ChildRestarting: If the shared one can't.
         """
         if self._tasks is None:
             raise Draining("The bridge is not running")
+        if shares and await self._has_shared_child():
+            # From here on `_own_session` sees to it that it is counted no more.
+            return await self._tasks.start(self._own_session, None, True)  # type: ignore[no-any-return]
         start = self.starts.begin()
         try:
             session = await self._ready_or_place()
@@ -238,6 +253,24 @@ class SessionManager:
             start.close()
         return session
 
+    async def _has_shared_child(self) -> bool:
+        """Wait for the shared child. False if there can be none, so that each session needs one of its own.
+
+        Else the session has been counted, as whoever waits is.
+        """
+        if self._shared is None:
+            return False
+        await self._take_slot()
+        is_there = False
+        try:
+            is_there = await self._shared.ready() is not None
+            return is_there
+        finally:
+            if not is_there:
+                self._spawning -= 1
+                self._owned -= 1
+                self._wake()
+
     async def _open_ahead(self) -> Session:
         """Begin a session that is nobody's yet, on a place that there is. Whoever gets it ends it, or has it taken.
 
@@ -248,6 +281,7 @@ class SessionManager:
         if self._tasks is None or self._is_draining:
             raise Draining
         self._children += 1
+        self._owned += 1
         self._places.take()
         session: Session = await self._tasks.start(self._own_session, None)
         return session
@@ -267,20 +301,28 @@ class SessionManager:
         self._warm.served()
         self._wake()
 
-    async def _own_session(self, start: Start | None, *, task_status: TaskStatus[Session]) -> None:
-        """Own one session, which has a place, from spawn to reaped child; without a `start` one that is begun ahead."""
-        is_ahead = start is None
+    def _opened(
+        self, *, is_ahead: bool, shares: bool
+    ) -> AbstractAsyncContextManager[tuple[Session, ChildKeeper | PortKeeper]]:
+        limits, counts, era = self._limits, self._counts, self.era
+        if shares and self._shared is not None:
+            return open_sharing_session(self._shared, limits=limits, counts=counts, era=era)
+        places, exits = self._places, self._exits
+        return open_session(
+            self._spec, limits=limits, counts=counts, places=places, era=era, exits=exits, is_ahead=is_ahead
+        )
+
+    async def _own_session(
+        self, start: Start | None, shares: bool = False, *, task_status: TaskStatus[Session]
+    ) -> None:
+        """Own one session from spawn to reaped child.
+
+        It has a place if it does not share a child. Without a `start` it is one that shares, or is begun ahead.
+        """
+        is_ahead = start is None and not shares
         session: Session | None = None
         try:
-            async with open_session(
-                self._spec,
-                limits=self._limits,
-                counts=self._counts,
-                places=self._places,
-                era=self.era,
-                exits=self._exits,
-                is_ahead=is_ahead,
-            ) as (session, keeper):
+            async with self._opened(is_ahead=is_ahead, shares=shares) as (session, keeper):
                 self._spawning -= not is_ahead
                 session.exchange.tools = self.tools
                 if self.recovery is not None and session.exchange.told is None:
@@ -298,7 +340,7 @@ class SessionManager:
             if session is None:
                 if isinstance(exc, OutOfResources):
                     self.starts.note_full()
-                else:
+                elif not shares:  # else whoever has started the child has noted it
                     self.starts.note(failed=True)
                 raise  # to the caller of `open`
             # A fault in the end of one session must not reach the task group: it would end all the others.
@@ -310,8 +352,10 @@ class SessionManager:
                 self._forget(session)
             if start is not None:
                 start.close()
-            self._children -= 1
-            self._places.give_back()
+            self._owned -= 1
+            if not shares:
+                self._children -= 1
+                self._places.give_back()
             self._wake()
 
     def _forget(self, session: Session) -> None:
@@ -324,6 +368,23 @@ class SessionManager:
         self._wake()
 
     # ---- places
+
+    async def _take_slot(self) -> None:
+        """Wait until there may be one more session, of those that need no place for a process."""
+        with anyio.move_on_after(self._limits.place_timeout_seconds):
+            while True:
+                if self._is_draining:
+                    raise Draining
+                if not self._may_have_more:
+                    self._make_room()
+                if self._may_have_more:
+                    self._spawning += 1
+                    self._owned += 1
+                    self._checks.set()
+                    return
+                await self._places.changed(1.0)
+        self._counts.add("refused.too_many_sessions")
+        raise TooManySessions
 
     async def _ready_or_place(self) -> Session | None:
         """A session that was begun ahead, or None and a place for a new one."""
@@ -364,13 +425,14 @@ class SessionManager:
         self._warm.missed("session")
         self._spawning += 1
         self._children += 1
+        self._owned += 1
         self._places.take()
         self._checks.set()
         return True
 
     def _make_room(self) -> None:
-        """End the oldest session that saw only `initialize`, if it is old enough and no child is ending already."""
-        if self._children > self.session_count + len(self._ahead):
+        """End the oldest session that saw only `initialize`, if it is old enough and none is ending already."""
+        if self._owned > self.session_count + len(self._ahead):
             return
         now = asyncio.get_running_loop().time()
         for session in self._sessions.values():
@@ -435,12 +497,12 @@ class SessionManager:
         return self._cut > 0
 
     async def _all_gone(self) -> None:
-        while self._children:
+        while self._owned:
             await self._places.changed(1.0)
 
     async def _check_for_ever(self) -> None:
         while True:
-            if not self._children:
+            if not self._owned:
                 self._checks = anyio.Event()
                 await self._checks.wait()
             await anyio.sleep(CHECK_SECONDS)

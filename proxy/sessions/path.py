@@ -13,7 +13,7 @@ from typing import Literal
 import anyio
 from msgspec import Raw
 
-from proxy.child.link import Line, PipeLink
+from proxy.child.link import ChildLink, Line
 from proxy.errors import ChildRestarting, ProxyError
 from proxy.observe import Counts
 from proxy.protocol.messages import Response, parse_child_line
@@ -61,7 +61,7 @@ class ChildPath:
         self._counts = counts
         self._clock = clock
         self._tag = tag
-        self._link: PipeLink | None = None
+        self._link: ChildLink | None = None
         self._translation: AsLegacy | None = None
         self._revival: Revival | None = None
         self._told: Told | None = None
@@ -111,7 +111,7 @@ class ChildPath:
         """Whether it costs the client nothing that its children die one after the other: they have kept no state."""
         return self._translation is not None
 
-    def attach(self, link: PipeLink) -> None:
+    def attach(self, link: ChildLink) -> None:
         """Connect a child: the first of the session, or one in the place of the last."""
         self._link = link
         if self._translation is not None:
@@ -144,7 +144,7 @@ class ChildPath:
             if self._told is not None:
                 self._can_be_revived(self._told, self._link, version)
 
-    def _can_be_revived(self, told: Told, link: PipeLink, version: str | None) -> None:
+    def _can_be_revived(self, told: Told, link: ChildLink, version: str | None) -> None:
         self._revival = Revival(
             told=told,
             exchange=self._exchange,

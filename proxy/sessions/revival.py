@@ -7,7 +7,7 @@ whatever it knows of lists and resources may have changed.
 import logging
 from collections.abc import Callable
 
-from proxy.child.link import Line, PipeLink
+from proxy.child.link import ChildLink, Line
 from proxy.errors import ProxyError
 from proxy.observe import Counts
 from proxy.protocol.changes import may_have_changed
@@ -63,7 +63,7 @@ class Revival(CurrentLink):
         self._is_ready = True  # the first child has shaken hands with the client itself
         self._wanted: Wanted | None = None  # by the child that is not ready yet
         self._initialize_id: int | None = None
-        self._pipe: PipeLink | None = None
+        self._pipe: ChildLink | None = None
         self._held: list[bytes] = []
         self._held_bytes = 0
 
@@ -96,7 +96,7 @@ class Revival(CurrentLink):
         self.replace(None)
         self._exchange.child_lost(error)
 
-    def attach(self, pipe: PipeLink) -> None:
+    def attach(self, pipe: ChildLink) -> None:
         """Another child is there: shake hands with it."""
         assert self._wanted is not None  # the last one was lost
         self._pipe = pipe

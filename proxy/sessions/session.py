@@ -6,10 +6,11 @@ import logging
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 import anyio
 
-from proxy.child.process import Child
+from proxy.child.link import ChildLink
 from proxy.errors import (
     ChildExited,
     ChildNotReading,
@@ -39,6 +40,47 @@ def new_session_id() -> str:
     return secrets.token_urlsafe(32)
 
 
+class CallPlaces(Protocol):
+    """The places for calls in flight at the child; `anyio.Semaphore` is one."""
+
+    @property
+    def value(self) -> int:
+        """How many are free; 0 if a call has to wait."""
+
+    def acquire_nowait(self) -> None:
+        """Take one.
+
+        Raises:
+            anyio.WouldBlock: If there is none.
+        """
+
+    async def acquire(self) -> None:
+        """Take one. Waits until there is one."""
+
+    def release(self) -> None:
+        """Give one back."""
+
+
+class SessionChild(Protocol):
+    """What a session knows of its child, or of its share of one."""
+
+    @property
+    def pid(self) -> int | None:
+        """The process id."""
+
+    @property
+    def link(self) -> ChildLink:
+        """Its pipes."""
+
+    @property
+    def stderr_tail(self) -> list[str]:
+        """The last lines it wrote on stderr; for the log, never for a client."""
+
+    @property
+    def fault(self) -> ProxyError | None:
+        """Why it was ended, if that was for something that it did."""
+
+
 class Session:
     """One client and its child.
 
@@ -55,10 +97,25 @@ class Session:
         end_error: The same for a client that has not been told of the session yet.
         start_failed: Whether its child never became ready.
         may_come_back: Whether it has ended for a reason for which its client might go on with it.
+
+    Args:
+        limits: What it may use, and how long everything waits.
+        counts: What an operator may see.
+        era: What is known of the server.
+        exits: What follows when the child exits by itself.
+        is_ahead: Whether it is begun for nobody yet.
+        places: For its calls at the child; its own if it has the child for itself.
     """
 
     def __init__(
-        self, *, limits: SessionLimits, counts: Counts, era: ServerEra, exits: Exits, is_ahead: bool = False
+        self,
+        *,
+        limits: SessionLimits,
+        counts: Counts,
+        era: ServerEra,
+        exits: Exits,
+        is_ahead: bool = False,
+        places: CallPlaces | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
         self.id = new_session_id()
@@ -90,8 +147,8 @@ class Session:
         self._connections = 0  # HTTP requests of the client whose connection is believed alive
         self._seen_at = self.created_at  # when the last of them went
         self._waiting_bytes = 0  # of messages that can't be given to the child yet
-        self._places = anyio.Semaphore(limits.max_calls_per_child)
-        self._child: Child | None = None
+        self._places: CallPlaces = places or anyio.Semaphore(limits.max_calls_per_child)
+        self._child: SessionChild | None = None
         self._attached_at = self.created_at
         self.exchange.on_call_closed = self._places.release
 
@@ -311,7 +368,7 @@ class Session:
         self.may_come_back = what != "unused"  # else health checks would drive out those that were
         self.end(reason)
 
-    def attach(self, child: Child) -> None:
+    def attach(self, child: SessionChild) -> None:
         """Connect the child that was started for it: the first, or one in the place of the last."""
         self._child = child
         self._attached_at = self._clock()

@@ -273,10 +273,10 @@ class Streams:
         self._replay.forget(stream.number)
 
     def _full(self, stream: Stream) -> None:
-        """While nobody else waits for the child, it is simply not read: the pipe pushes back."""
+        """While nobody else needs the child, it is simply not read: the pipe pushes back."""
         assert self._link is not None  # what fills a stream came from it
         others = any(each is not stream for each in self._call_streams())
-        if others or self._link.pending_bytes or self._paused_for not in (None, stream):
+        if others or self._link.is_shared or self._link.pending_bytes or self._paused_for not in (None, stream):
             self.cut(stream)
         elif self._paused_for is None:
             self._paused_for, self._paused_at, self._pieces_taken = stream, self._clock(), stream.pieces_taken

@@ -56,7 +56,7 @@ HOLDS = {
     "edge/sse.py send_stream: response": "the stream",
 }
 OF_THE_OWNER = {
-    "sessions/manager.py SessionManager._own_session: open_session": "the session, its child, its place",
+    "sessions/manager.py SessionManager._own_session: self._opened": "the session, its child, its place",
     "sessions/manager.py SessionManager._own_session: keeper.keep": "the session, its child, its place",
     "sessions/keeper.py open_session: keeper.start": "the session, its place, a process that is starting",
     "sessions/keeper.py open_session: keeper.end": "the session, its child, its place",
@@ -406,9 +406,9 @@ async def test_a_session_leaves_nothing_wherever_its_owner_fails(
 
         owners: list[Interrupted[None]] = []
 
-        async def own_and_fail(start: Start | None, *, task_status: TaskStatus[Session]) -> None:
+        async def own_and_fail(start: Start | None, shares: bool = False, *, task_status: TaskStatus[Session]) -> None:
             strike = partial(WAYS[way], anyio.CancelScope())
-            owners.append(Interrupted(own(start, task_status=task_status), at=place, nth=nth, strike=strike))
+            owners.append(Interrupted(own(start, shares, task_status=task_status), at=place, nth=nth, strike=strike))
             await owners[-1]
 
         monkeypatch.setattr(stage.bridge.server.manager, "_own_session", own_and_fail)

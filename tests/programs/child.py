@@ -16,6 +16,7 @@ Modes:
     agree=VERSION             answer `initialize` with this revision, whatever was asked for
     early=LINE                write this line before the answer to `initialize`
     first=LINE                this line has been read already
+    watchable                 offer subscriptions, and answer them and `logging/setLevel`
     more=FILE                 a file with more modes, one a line; read at the start if it is there
     list-says=LINE            write this line before the answer to `tools/list`
 
@@ -138,6 +139,10 @@ class Child:
             self.call(id_, params)
         elif method in ("ping", "logging/setLevel", "resources/subscribe", "resources/unsubscribe"):
             self.result(id_, {})
+        elif (
+            method in ("resources/subscribe", "resources/unsubscribe", "logging/setLevel") and "watchable" in self.modes
+        ):
+            self.result(id_, {})
         elif method == "tools/list":
             write(self.modes["list-says"].encode() + b"\n" if "list-says" in self.modes else b"")
             self.result(id_, {"tools": [{"name": "echo", "inputSchema": {"type": "object"}}]})
@@ -160,9 +165,10 @@ class Child:
             return
         asked = params.get("protocolVersion")
         version = self.modes.get("agree") or (asked if asked in VERSIONS else VERSIONS[-1])
+        watchable = {"resources": {"subscribe": True}} if "watchable" in self.modes else {}
         answer = {
             "protocolVersion": version,
-            "capabilities": {"tools": {"listChanged": True}, "logging": {}},
+            "capabilities": {"tools": {"listChanged": True}, "logging": {}, **watchable},
             "serverInfo": {"name": "child", "version": "1"},
         }
         line = encode({"jsonrpc": "2.0", "id": id_, "result": answer})

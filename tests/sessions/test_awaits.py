@@ -8,6 +8,7 @@ from tests.interruption import test_children as children
 from tests.interruption import test_recovery as recovery
 from tests.interruption import test_sessionless as sessionless
 from tests.interruption import test_sessions as sessions
+from tests.interruption import test_shared as shared
 from tests.support.interrupt import awaits_in
 
 
@@ -20,6 +21,9 @@ def test_every_await_of_the_sessions_is_known() -> None:
     known |= sessions.OF_THE_BRIDGE.keys() | sessions.OF_THE_POOL.keys() | sessions.NOTHING
     known |= recovery.OF_THE_TASK.keys() | recovery.NOTHING
     known |= sessionless.OF_THE_SERVER.keys() | sessionless.NEVER_WAITS.keys()
-    known |= {key for key in (*sessions.HOLDS, *recovery.HOLDS, *sessionless.HOLDS) if key.startswith("sessions/")}
+    known |= shared.OF_THE_CHILD.keys() | shared.OF_THE_SESSION.keys() | shared.OF_THE_BRIDGE.keys() | shared.NOTHING
+    holds = (*sessions.HOLDS, *recovery.HOLDS, *sessionless.HOLDS, *shared.HOLDS)
+    known |= {key for key in holds if key.startswith("sessions/")}
 
-    assert awaits_in("sessions") == known
+    # What a port waits for is seen to wherever its session waits for it.
+    assert awaits_in("sessions", "sessions/shared") - {"sessions/shared/port.py Port.sent: link.sent"} == known

@@ -77,9 +77,9 @@ class Events:
         """The media type, without parameters."""
         return kind_of(self.response)
 
-    async def next(self) -> Message:
+    async def next(self, *, seconds: float = PATIENCE_SECONDS) -> Message:
         """The next message. Raises EndOfStream after the last."""
-        with anyio.fail_after(PATIENCE_SECONDS):
+        with anyio.fail_after(seconds):
             while True:
                 event = await self._event()
                 self.last_id = _id_of(event) or self.last_id

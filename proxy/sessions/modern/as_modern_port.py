@@ -13,6 +13,7 @@ from proxy.protocol.ids import IdMinter
 from proxy.protocol.jsontext import Members, encode
 from proxy.protocol.messages import Response
 from proxy.protocol.translate_to_modern import error_object
+from proxy.sessions.replies import Replies
 
 
 class Timer(Protocol):
@@ -56,13 +57,11 @@ class Port:
     def __init__(self, *, counts: Counts, limits: AsModernLimits, minter: IdMinter) -> None:
         self.info: Raw | None = None
         self.link: Link | None = None
-        self._counts = counts
-        self._limits = limits
         self._minter = minter
         self._own: dict[int, Callable[[Response], None]] = {}  # requests of the bridge itself
         self._up: list[bytes] = []
         self._after: list[Callable[[], None]] = []
-        self._reply_bytes = 0  # of our answers since the child had last read everything
+        self._replies = Replies(limit_bytes=limits.reply_backlog_bytes, counts=counts)
 
     # ---- to the child
 
@@ -76,19 +75,9 @@ class Port:
             self.link.send(one_line(line))
 
     def reply(self, line: bytes) -> None:
-        """Answer the child ourselves; nothing if that many answers wait that it could read.
-
-        A child that asks in a loop and reads nothing would fill our memory.
-        """
-        if self.link is None:
-            return
-        if not self.link.pending_bytes:
-            self._reply_bytes = 0
-        elif self._reply_bytes > self._limits.reply_backlog_bytes:
-            self._counts.add("dropped.reply_child_does_not_read")
-            return
-        self._reply_bytes += len(line)
-        self.down(line)
+        """Answer the child ourselves, within bounds."""
+        if self.link is not None:
+            self._replies.send(self.link, one_line(line))
 
     def request(self, method: str, params: dict[str, Any], on_response: Callable[[Response], None]) -> int:
         """Ask the child something on nobody's behalf; returns the id, for `forget`."""

@@ -54,3 +54,8 @@ class CurrentLink(Link):
         self._is_paused = False
         if self._link is not None:
             self._link.resume()
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether the child is not for one session alone."""
+        return self._link is not None and self._link.is_shared

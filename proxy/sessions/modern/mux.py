@@ -6,7 +6,6 @@ Everything here happens on the event loop without an await between reading and c
 """
 
 import logging
-import re
 from collections.abc import Callable
 
 from msgspec import Raw
@@ -18,7 +17,7 @@ from proxy.protocol.badlines import call_answered_by, without_noise
 from proxy.protocol.envelope import ModernRequest, reaches
 from proxy.protocol.framing import one_line
 from proxy.protocol.ids import IdMinter, text_at
-from proxy.protocol.jsontext import encode, parse_members
+from proxy.protocol.jsontext import parse_members
 from proxy.protocol.messages import (
     BadLine,
     Message,
@@ -28,6 +27,7 @@ from proxy.protocol.messages import (
     parse_child_line,
     progress_token_of,
 )
+from proxy.protocol.tokens import with_token
 from proxy.sessions.modern.limits import ModernLimits
 from proxy.sessions.modern.listens import Listen, Listens
 from proxy.sessions.modern.sink import Sink
@@ -35,8 +35,6 @@ from proxy.sessions.modern.sink import Sink
 logger = logging.getLogger(__name__)
 
 LOGGED_EVERY_SECONDS = 10.0
-
-_TOKEN = re.compile(rb'"progressToken"\s*:\s*([0-9]+)(?=\s*[,}])')
 
 
 class MuxCall:
@@ -239,7 +237,7 @@ class Mux:
             self._counts.add("dropped.progress_of_no_call")
             return
         call.moved_at = self._clock()
-        call.sink.notified(one_line(_with_token(line, call.child_id, raw_token)))
+        call.sink.notified(one_line(with_token(line, call.child_id, raw_token)))
 
     def _logged(self, notification: Notification) -> None:
         """On stdio a log message names no request: it is passed on only when no other can be meant.
@@ -292,16 +290,3 @@ class Mux:
         self._own -= call.is_own
         self._wanting_logs.pop(call.child_id, None)
         return True
-
-
-def _with_token(line: bytes, token: int, raw_token: Raw) -> bytes:
-    """A progress notification under its client's token.
-
-    A quote inside of a JSON string has a backslash before it, so what looks like the member is one; if there is only
-    one, with the value that was found in `params`, it is that.
-    """
-    if _TOKEN.findall(line) == [b"%d" % token]:
-        return _TOKEN.sub(lambda _: b'"progressToken":' + bytes(raw_token), line)
-    members = parse_members(line)
-    params = {**parse_members(bytes(members["params"])), "progressToken": raw_token}
-    return encode({**members, "params": params})

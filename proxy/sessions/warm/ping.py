@@ -8,7 +8,7 @@ Spec: 2025-11-25 basic/lifecycle, Initialization; basic/utilities/ping.
 
 from collections.abc import Callable
 
-from proxy.child.link import Line, PipeLink
+from proxy.child.link import ChildLink, Line
 from proxy.protocol.messages import Response, parse_child_line
 
 
@@ -24,7 +24,7 @@ class Ping:
 
     def __init__(
         self,
-        link: PipeLink,
+        link: ChildLink,
         ping_id: int,
         *,
         pass_on: Callable[[list[Line]], None],

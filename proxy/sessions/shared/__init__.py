@@ -1,0 +1,1 @@
+"""How do the sessions of many clients use one child of the handshake era?"""

@@ -1,0 +1,313 @@
+"""How do sessions come by a child that they share?"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import anyio
+from anyio.abc import TaskGroup
+
+from proxy.child.link import Line
+from proxy.child.process import Child, open_child
+from proxy.child.spec import ChildSpec
+from proxy.errors import (
+    CapacityReached,
+    ChildRestarting,
+    ChildStartFailed,
+    Draining,
+    OutOfResources,
+    ProxyError,
+    SessionEnded,
+    TooManySessions,
+)
+from proxy.observe import Counts
+from proxy.sessions.backoff import GOOD_LIFE_SECONDS, Backoff
+from proxy.sessions.era import ServerEra
+from proxy.sessions.exits import Exits
+from proxy.sessions.hints import missing_package_hint
+from proxy.sessions.limits import SessionLimits
+from proxy.sessions.places import Places
+from proxy.sessions.shared.child import SharedProcess
+from proxy.sessions.shared.port import Port
+from proxy.sessions.shared.turns import Turns
+from proxy.sessions.starts import Start, Starts
+
+logger = logging.getLogger(__name__)
+
+CHECK_SECONDS = 0.1
+"""How often time-outs are looked at; each may be late by this."""
+EVICTABLE_AFTER_SECONDS = 5.0
+"""A child that no session uses makes room for another process after this."""
+
+
+class SharedChildren:
+    """The one child that serves the sessions of a server, and the next one when that is gone.
+
+    It is started when somebody needs it, once for all who wait, and ends when nobody has used it for
+    `idle_timeout_seconds`.
+
+    Args:
+        spec: How to start it.
+        limits: Bounds of a session.
+        counts: What an operator may see.
+        places: Room for it, which others share.
+        era: What is known of the server.
+        starts: Told how starts went.
+        exits: What follows when it exits by itself.
+        may_ask: Whether the server may ask its clients something.
+        newest_version: The newest revision that the server is offered; the newest there is if None.
+    """
+
+    def __init__(
+        self,
+        *,
+        spec: ChildSpec,
+        limits: SessionLimits,
+        counts: Counts,
+        places: Places,
+        era: ServerEra,
+        starts: Starts,
+        exits: Exits,
+        may_ask: bool,
+        newest_version: str | None = None,
+    ) -> None:
+        self.turns = Turns(limits.max_calls_per_child)
+        self._spec = spec
+        self._limits = limits
+        self._counts = counts
+        self._places = places
+        self._era = era
+        self._starts = starts
+        self._starts.serves.append(lambda: self.is_there)
+        self._exits = exits
+        self._may_ask = may_ask
+        self._newest_version = newest_version
+        self._tasks: TaskGroup | None = None
+        self._current: SharedProcess | None = None
+        self._running = 0  # tasks that own a process, or wait for the place of one
+        self._wakes = anyio.Event()
+        self._is_ending = False
+        self.cut = 0
+        """What an end could not end in peace."""
+
+    @asynccontextmanager
+    async def run(self) -> AsyncIterator[None]:
+        """Own every process. On the way out all end, each with its ladder, shielded and bounded."""
+        self._backoff = Backoff(asyncio.get_running_loop().time)
+        async with anyio.create_task_group() as tasks:
+            self._tasks = tasks
+            self._is_ending = False
+            self.cut = 0
+            self._places.evictors.append(self._evict)
+            tasks.start_soon(self._check_for_ever)
+            try:
+                yield
+            finally:
+                self._tasks = None
+                self._places.evictors.remove(self._evict)
+                self.end_all("stopped")
+                with anyio.CancelScope(shield=True):
+                    await self.all_gone()
+                tasks.cancel_scope.cancel()
+
+    @property
+    def is_there(self) -> bool:
+        """Whether a session could begin without the start of a process."""
+        process = self._current
+        return process is not None and process.settled.is_set() and not process.ended.is_set()
+
+    def report(self) -> dict[str, int]:
+        """What `/health` shows."""
+        process = self._current
+        return {"children": self._running, "sessions": process.hub.port_count if process is not None else 0}
+
+    # ---- getting one
+
+    async def ready(self) -> SharedProcess | None:
+        """The child, ready; None if the server has no handshake, so that it can't be shared in this way.
+
+        Waits for a start, and for room for a process.
+
+        Raises:
+            Draining, ChildRestarting, CircuitOpen, TooManySessions, OutOfResources, ChildStartFailed,
+                ChildStartTimedOut: If there is none.
+        """
+        while self._era.speaks_legacy is not False:
+            process = self._current
+            if process is None:
+                process = self._begin()
+            await process.settled.wait()
+            if process.error is not None:
+                raise type(process.error)(str(process.error))  # one for each who waits
+            if not process.ended.is_set():
+                return process
+        return None
+
+    @asynccontextmanager
+    async def join(
+        self, *, on_lines: Callable[[list[Line]], None], on_gone: Callable[[int | None], None]
+    ) -> AsyncIterator[Port]:
+        """Use the child while the block is open.
+
+        Raises as `ready`, and ChildRestarting if there can be none.
+        """
+        process = await self.ready()
+        if process is None:
+            raise ChildRestarting
+        port = process.join(on_lines=on_lines, on_gone=on_gone)
+        try:
+            yield port
+        finally:
+            process.leave(port)
+
+    def _begin(self) -> SharedProcess:
+        if self._tasks is None or self._is_ending:
+            raise Draining
+        wait = self._backoff.wait_seconds
+        if wait > self._limits.place_timeout_seconds:
+            self._counts.add("refused.restarting")
+            raise ChildRestarting
+        start = self._starts.begin()
+        process = self._current = SharedProcess(
+            may_ask=self._may_ask,
+            newest_version=self._newest_version,
+            limits=self._limits,
+            counts=self._counts,
+            era=self._era,
+            clock=asyncio.get_running_loop().time,
+            on_ended=self._ended,
+        )
+        self._running += 1
+        self._wakes.set()
+        self._tasks.start_soon(self._own, process, start, wait)
+        return process
+
+    async def _own(self, process: SharedProcess, start: Start, wait_seconds: float) -> None:
+        """Own one process, from the wait for its place until it is reaped."""
+        try:
+            with anyio.move_on_after(wait_seconds):
+                await process.ended.wait()
+            await self._take_place(process)
+            try:
+                await self._live(process)
+            finally:
+                self._places.give_back()
+        except ProxyError as error:
+            process.end("not started", error)
+        except Exception:
+            logger.exception("shared child ended badly", extra={"child": process.tag, "pid": process.pid})
+        finally:
+            process.end("not started", ChildStartFailed())
+            start.close()
+            self._running -= 1
+            self._places.wake()
+
+    async def _take_place(self, process: SharedProcess) -> None:
+        places = self._places
+        with places.wish() as make_room, anyio.move_on_after(self._limits.place_timeout_seconds):
+            while not process.ended.is_set():
+                if places.has_room:
+                    places.take()
+                    return
+                if not make_room():
+                    places.make_room()
+                await places.changed(1.0)
+        if process.ended.is_set():
+            raise Draining
+        self._counts.add("refused.too_many_children")
+        raise TooManySessions("Too many processes; try again later")
+
+    async def _live(self, process: SharedProcess) -> None:
+        child: Child | None = None
+        try:
+            async with open_child(
+                self._spec,
+                on_lines=process.hub.received,
+                on_gone=process.gone,
+                finder=self._places.finder,
+                watch=self._places.watch,
+            ) as child:
+                self._places.started(child)
+                process.attach(child)
+                with anyio.move_on_after(self._limits.start_timeout_seconds):
+                    await process.settled.wait()
+                if not process.settled.is_set():
+                    process.start_timed_out()
+                if process.error is None:
+                    self._starts.note(failed=False)
+                if process.is_modern:
+                    process.end("speaks no revision with a handshake", ChildRestarting())
+                await process.ended.wait()
+            self.cut += child.was_killed and self._is_ending
+        finally:
+            if child is not None:
+                self._places.ended(child)
+
+    def _ended(self, process: SharedProcess) -> None:
+        """It serves nothing new: whoever comes now gets another one."""
+        if self._current is process:
+            self._current = None
+        if process.end_reason == "child exited" and process.fault is None:
+            self._exits.exited(process.returncode)
+        lived = asyncio.get_running_loop().time() - process.created_at
+        if isinstance(process.error, CapacityReached):  # which says nothing about the server
+            if isinstance(process.error, OutOfResources):
+                self._starts.note_full()
+        elif process.error is not None:
+            self._starts.note(failed=True)
+            self._backoff.failed()
+            tail = process.stderr_tail
+            logger.warning("shared child was never ready", extra={"pid": process.pid, "stderr": tail or "nothing"})
+            hint = missing_package_hint(tail)
+            if hint:
+                logger.error("%s", hint)
+        elif process.end_reason == "child exited":
+            self._backoff.failed(lived)
+        elif lived > GOOD_LIFE_SECONDS:
+            self._backoff.succeeded()
+
+    # ---- ending
+
+    def _evict(self) -> bool:
+        """End a child that nobody uses, to make room for another process."""
+        process, now = self._current, asyncio.get_running_loop().time()
+        if process is None or not self.is_there or process.is_used:
+            return False
+        if now - process.idle_since <= EVICTABLE_AFTER_SECONDS:
+            return False
+        self._counts.add("evicted.idle_child")
+        process.end("evicted: idle", SessionEnded())
+        return True
+
+    def end_all(self, reason: str) -> None:
+        """End the child; whoever waits for one gets the error of a shutdown."""
+        self._is_ending = True
+        if self._current is not None:
+            self._current.end(reason, Draining())
+        self._places.wake()
+
+    async def drain(self) -> None:
+        """Begin nothing new, and wait until no process is left. For when its sessions have ended."""
+        self.end_all("shutdown")
+        await self.all_gone()
+
+    async def all_gone(self) -> None:
+        """Wait until no process is left."""
+        while self._running:
+            await self._places.changed(1.0)
+
+    async def _check_for_ever(self) -> None:
+        while True:
+            if self._current is None:
+                self._wakes = anyio.Event()
+                await self._wakes.wait()
+            await anyio.sleep(CHECK_SECONDS)
+            process = self._current
+            if process is None or not process.settled.is_set():
+                continue
+            try:
+                process.check(asyncio.get_running_loop().time())
+            except Exception:
+                logger.exception("check failed", extra={"child": process.tag})
+                process.end("bridge fault", ProxyError())

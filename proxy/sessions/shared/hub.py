@@ -1,0 +1,330 @@
+"""How do the messages of many sessions cross to one child, and back?
+
+The tables of one child of the handshake era that sessions share: requests by the ids that it knows them by. Ids and
+progress tokens are minted for the child and given back as the sessions have them. Everything here happens on the event
+loop without an await between reading and changing a table.
+
+Spec: 2025-11-25 basic/lifecycle, basic/utilities.
+"""
+
+import logging
+from collections.abc import Callable
+
+from msgspec import Raw
+
+from proxy.child.link import Line, Link
+from proxy.observe import Counts
+from proxy.protocol.badlines import call_answered_by, without_noise
+from proxy.protocol.ids import Id, IdMinter
+from proxy.protocol.jsontext import encode
+from proxy.protocol.kept_handshake import KeptHandshake, capabilities_of
+from proxy.protocol.messages import (
+    BadLine,
+    Message,
+    Notification,
+    Request,
+    Response,
+    cancellation,
+    parse_child_line,
+    pong,
+    progress_token_of,
+)
+from proxy.protocol.tokens import token_in, with_request_token, with_token
+from proxy.sessions.replies import Replies
+from proxy.sessions.shared.attribution import Attribution
+from proxy.sessions.shared.levels import SET_LEVEL, Levels
+from proxy.sessions.shared.port import Port, SharedCall
+from proxy.sessions.shared.questions import Questions
+from proxy.sessions.shared.watching import SUBSCRIBE, UNSUBSCRIBE, Watching
+
+logger = logging.getLogger(__name__)
+
+LOGGED_EVERY_SECONDS = 10.0
+
+_LIST_CHANGES = frozenset(f"notifications/{kind}/list_changed" for kind in ("tools", "prompts", "resources"))
+_CONSUMED = frozenset({"notifications/initialized", "notifications/roots/list_changed"})
+"""Of clients: the child has been told that it is initialized; and whose roots have changed, it could not tell."""
+
+
+class Hub:
+    """All sessions of one child.
+
+    Args:
+        may_ask: Whether the server may ask its clients something.
+        reply_backlog_bytes: What may wait of our own answers for a child that does not read.
+        counts: What was dropped and why.
+        clock: The loop's clock.
+        tag: Names the child in the log.
+    """
+
+    def __init__(
+        self, *, may_ask: bool, reply_backlog_bytes: int, counts: Counts, clock: Callable[[], float], tag: str
+    ) -> None:
+        self._counts = counts
+        self._clock = clock
+        self._tag = tag
+        self._link: Link | None = None
+        self._handshake: KeptHandshake | None = None
+        self._minter = IdMinter()
+        self._ports: dict[Port, None] = {}
+        self._calls: dict[int, SharedCall] = {}
+        self._own: dict[int, Callable[[Response], None] | None] = {}  # requests that no session has made
+        self._attribution = Attribution()
+        self._levels = Levels(self.ask)
+        self._watching = Watching(self.ask)
+        self._questions = Questions(may_ask=may_ask, counts=counts)
+        self._replies = Replies(limit_bytes=reply_backlog_bytes, counts=counts)
+        self._logged_at = -LOGGED_EVERY_SECONDS
+
+    @property
+    def ports(self) -> list[Port]:
+        """The sessions that use the child, oldest first."""
+        return list(self._ports)
+
+    @property
+    def port_count(self) -> int:
+        """Sessions that use the child."""
+        return len(self._ports)
+
+    def attach(self, link: Link | None) -> None:
+        """Connect the child; or (None) it is gone: nothing is sent any more."""
+        self._link = link
+
+    def shaken(self, handshake: KeptHandshake) -> None:
+        """The child has answered `initialize`; so will be the clients."""
+        self._handshake = handshake
+
+    def ask(self, method: str, params: Raw, on_answer: Callable[[Response], None] | None) -> None:
+        """Ask the child something on no session's behalf."""
+        own_id = self._minter.mint()
+        self._own[own_id] = on_answer
+        self._send(encode({"jsonrpc": "2.0", "id": own_id, "method": method, "params": params}))
+
+    def join(self, port: Port) -> None:
+        """A session has come."""
+        self._ports[port] = None
+        self._levels.join(port)
+
+    def leave(self, port: Port) -> None:
+        """A session has ended: what it has asked is cancelled, what it was asked refused, what it watched let go."""
+        if port not in self._ports:
+            return
+        del self._ports[port]
+        port.close()
+        for call in list(port.calls.values()):
+            self._send(cancellation(call.child_id, reason="The session has ended"))
+            self._drop(call)
+        for line in self._questions.leave(port):
+            self._reply(line)
+        self._watching.leave(port)
+        self._levels.leave(port)
+
+    def check(self, now: float) -> None:
+        """Act on what has taken long enough. Called a few times a second."""
+        self._attribution.check(now)
+
+    # ---- from the sessions
+
+    def said(self, port: Port, line: bytes) -> None:
+        """Take one line of a session. Never raises: a bug costs one line."""
+        for message in parse_child_line(line):
+            try:
+                if isinstance(message, Request):
+                    self._asked_by(port, message)
+                elif isinstance(message, Notification):
+                    self._told_by(port, message)
+                elif isinstance(message, Response):
+                    self._answered_by(port, message)
+            except Exception:
+                logger.exception("line of a client not handled", extra={"child": self._tag})
+                if isinstance(message, Request):
+                    port.refuse(_id_of(message), -32603, "Internal error")
+
+    def _asked_by(self, port: Port, request: Request) -> None:
+        port_id, params = _id_of(request), request.members.get("params")
+        if request.method == "initialize":
+            self._begin_session(port, request)
+        elif request.method == SET_LEVEL and self._offers("logging") and self._levels.set(port, port_id, params):
+            return
+        elif request.method == SUBSCRIBE and self._offers("resources", "subscribe"):
+            self._watching.subscribe(port, port_id, params)
+        elif request.method == UNSUBSCRIBE and self._watching.unsubscribe(port, port_id, params):
+            return
+        else:
+            self._pass_on(port, request)
+
+    def _begin_session(self, port: Port, initialize: Request) -> None:
+        if port.capabilities is not None or self._handshake is None:
+            port.refuse(_id_of(initialize), -32600, "Invalid Request: already initialized")
+            return
+        port.capabilities = capabilities_of(initialize)
+        port.answer(_id_of(initialize), self._handshake.answer_for(initialize))
+
+    def _pass_on(self, port: Port, request: Request) -> None:
+        raw_token = token_in(request.members)
+        call = SharedCall(port, _id_of(request), self._minter.mint(), raw_token)
+        self._calls[call.child_id] = port.calls[call.port_id] = call
+        self._attribution.began(call)
+        members = request.members if raw_token is None else with_request_token(request.members, call.child_id)
+        self._send(encode({**members, "id": call.child_id}))
+
+    def _told_by(self, port: Port, notification: Notification) -> None:
+        if notification.method == "notifications/cancelled":
+            self._cancelled_by(port, notification)
+        elif notification.method == "notifications/progress":
+            if self._questions.is_progress(port, notification):
+                self._send(notification.encode())
+        elif notification.method not in _CONSUMED:
+            self._send(notification.encode())
+
+    def _cancelled_by(self, port: Port, notification: Notification) -> None:
+        port_id = notification.subject if isinstance(notification.subject, int) else 0
+        port.waiting.discard(port_id)
+        call = port.calls.get(port_id)
+        if call is not None:
+            self._send(notification.encode_about(call.child_id))
+            self._drop(call)
+
+    def _answered_by(self, port: Port, response: Response) -> None:
+        if self._questions.answered(port, response):
+            self._send(encode(response.members))
+        else:
+            self._counts.add("dropped.answer_nobody_waits_for")
+
+    # ---- from the child
+
+    def received(self, lines: list[Line]) -> None:
+        """Take some lines of the child's stdout. Never raises: a bug costs one line."""
+        lines, noise = without_noise(lines)
+        if noise:
+            self._counts.add("bad_line.not_json", noise)
+        for line in lines:
+            try:
+                self._line(line)
+            except Exception:
+                logger.exception("line of the child not handled", extra={"child": self._tag})
+
+    def _line(self, line: Line) -> None:
+        if isinstance(line, bytes):
+            token = progress_token_of(line)
+            if token is not None:
+                self._progress(token, line)
+                return
+        for message in parse_child_line(line):
+            self._message(message)
+
+    def _message(self, message: Message | BadLine) -> None:
+        if isinstance(message, Response):
+            self._answered(message)
+        elif isinstance(message, Request):
+            self._asked(message)
+        elif isinstance(message, Notification):
+            self._told(message)
+        else:
+            self._bad_line(message)
+
+    def _answered(self, response: Response) -> None:
+        child_id = response.id if isinstance(response.id, int) else 0
+        call = self._calls.pop(child_id, None)
+        if call is not None:
+            del call.port.calls[call.port_id]
+            self._attribution.answered(call)
+            call.port.answer(call.port_id, response.members)
+        elif child_id in self._own:
+            on_answer = self._own.pop(child_id)
+            if on_answer is not None:
+                on_answer(response)
+        else:
+            self._attribution.answered_late(child_id)
+            self._counts.add("dropped.answer_to_no_call")
+
+    def _asked(self, request: Request) -> None:
+        if request.method == "ping":
+            self._reply(pong(request.raw_id))
+            return
+        port = self._attribution.only_call_of
+        refused = self._questions.asked(request, port)
+        if refused is not None:
+            self._reply(refused)
+        elif port is not None:
+            port.deliver(encode(request.members))
+
+    def _told(self, notification: Notification) -> None:
+        method, params = notification.method, notification.members.get("params")
+        if method == "notifications/progress":
+            self._progress(notification.subject, notification.encode())
+        elif method == "notifications/cancelled":
+            port = self._questions.withdrawn(notification.subject)
+            self._spread(notification, [port] if port is not None else [], "dropped.cancel_of_unknown_ask")
+        elif method == "notifications/message":
+            wanting = [port for port in self._concerned() if self._levels.wants(port, params)]
+            self._spread(notification, wanting, "dropped.log_of_no_certain_session")
+        elif method == "notifications/resources/updated":
+            self._spread(notification, self._watching.watchers_of(params), "dropped.update_nobody_watches")
+        elif method in _LIST_CHANGES:
+            self._spread(notification, self.ports, "dropped.notification_without_session")
+        else:
+            self._spread(notification, self._concerned(), "dropped.notification_of_no_certain_session")
+
+    def _concerned(self) -> list[Port]:
+        """Whom something concerns that names no call: who alone has one, or all while nobody has."""
+        if self._attribution.is_quiet:
+            return self.ports
+        only = self._attribution.only
+        return [only] if only is not None else []
+
+    def _spread(self, notification: Notification, ports: list[Port], dropped: str) -> None:
+        if not ports:
+            self._counts.add(dropped)
+            return
+        line = encode(notification.members)
+        for port in ports:
+            port.deliver(line)
+
+    def _progress(self, token: Id | None, line: bytes) -> None:
+        call = self._calls.get(token) if isinstance(token, int) else None
+        if call is None or call.raw_token is None:
+            self._counts.add("dropped.progress_of_no_call")
+            return
+        call.port.deliver(with_token(line, call.child_id, call.raw_token))
+
+    def _bad_line(self, line: BadLine) -> None:
+        answered = call_answered_by(line.ends, self._calls)
+        if answered is not None:
+            call = self._calls.pop(answered)
+            del call.port.calls[call.port_id]
+            self._attribution.answered(call)
+            call.port.spoil(call.port_id, line)
+            return
+        self._counts.add(f"bad_line.{line.reason}")
+        now = self._clock()
+        if now - self._logged_at >= LOGGED_EVERY_SECONDS:
+            self._logged_at = now
+            logger.warning(
+                "bad line from the child; more within 10 s are only counted",
+                extra={"child": self._tag, "reason": line.reason, "bytes": line.size_bytes},
+            )
+
+    # ---- inside
+
+    def _offers(self, capability: str, flag: str | None = None) -> bool:
+        server = self._handshake.server if self._handshake is not None else None
+        return server is not None and server.offers(capability, flag)
+
+    def _drop(self, call: SharedCall) -> None:
+        """Nobody waits for its answer any more."""
+        del self._calls[call.child_id], call.port.calls[call.port_id]
+        self._attribution.cancelled(call, self._clock())
+
+    def _send(self, line: bytes) -> None:
+        if self._link is not None:
+            self._link.send(line)
+
+    def _reply(self, line: bytes) -> None:
+        if self._link is not None:
+            self._replies.send(self._link, line)
+
+
+def _id_of(request: Request) -> int:
+    assert isinstance(request.id, int)  # a session mints them
+    return request.id

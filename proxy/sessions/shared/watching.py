@@ -1,0 +1,154 @@
+"""Which sessions watch which resources of a shared child?
+
+The child hears of the first session that subscribes to a resource, and of the last one that leaves it.
+
+Spec: 2025-11-25 server/resources, Subscriptions.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from msgspec import Raw
+
+from proxy.protocol.ids import decode_id
+from proxy.protocol.jsontext import as_object, encode
+from proxy.protocol.messages import Response
+from proxy.sessions.shared.levels import Ask
+from proxy.sessions.shared.port import Port
+
+SUBSCRIBE = "resources/subscribe"
+UNSUBSCRIBE = "resources/unsubscribe"
+MAX_WATCHED = 1024
+"""Resources that one session may subscribe to. Ours: a runaway backstop."""
+
+MAX_PARENTS = 64
+"""How far up it is looked for who watches a resource in which something changed. Ours: deeper than any path."""
+
+_DONE = {"result": Raw(b"{}")}
+
+
+@dataclass(slots=True)
+class _Resource:
+    """Attributes:
+    raw_uri: As it was first written.
+    watchers: The sessions that are subscribed, oldest first.
+    asked: Those that wait for the child's answer to the first of them, with the ids of their requests.
+    """
+
+    raw_uri: Raw
+    watchers: dict[Port, None] = field(default_factory=dict)
+    asked: list[tuple[Port, int]] | None = None
+
+
+class Watching:
+    """The subscriptions of all sessions of one child.
+
+    Args:
+        ask: Asks the child.
+    """
+
+    def __init__(self, ask: Ask) -> None:
+        self._ask = ask
+        self._resources: dict[str, _Resource] = {}
+        self._watched: dict[Port, set[str]] = {}
+
+    def subscribe(self, port: Port, port_id: int, params: Raw | None) -> None:
+        """A session subscribes; it is answered at once if the child tells of the resource already."""
+        raw_uri, uri = _uri_in(params)
+        watched = self._watched.setdefault(port, set())
+        if raw_uri is None or uri is None:
+            port.refuse(port_id, -32602, "Invalid params: uri")
+            return
+        if uri not in watched and len(watched) >= MAX_WATCHED:
+            port.refuse(port_id, -32603, "Subscription limit reached")
+            return
+        watched.add(uri)
+        resource = self._resources.get(uri)
+        if resource is None:
+            resource = self._resources[uri] = _Resource(raw_uri.copy(), asked=[])
+            self._ask(SUBSCRIBE, _params_of(resource), lambda response: self._answered(uri, response))
+        if resource.asked is None:
+            resource.watchers[port] = None
+            port.answer(port_id, _DONE)
+        else:
+            port.waiting.add(port_id)
+            resource.asked.append((port, port_id))
+
+    def unsubscribe(self, port: Port, port_id: int, params: Raw | None) -> bool:
+        """A session ends its subscription. False if the child is to answer that: it was the last one, or none."""
+        _, uri = _uri_in(params)
+        resource = self._resources.get(uri) if uri is not None else None
+        if uri is None or resource is None:
+            return False
+        self._watched.get(port, set()).discard(uri)
+        resource.watchers.pop(port, None)
+        if not resource.watchers and resource.asked is None:
+            del self._resources[uri]
+            return False
+        port.answer(port_id, _DONE)  # others watch it still; or its end is seen to when the child has answered
+        return True
+
+    def leave(self, port: Port) -> None:
+        """A session has gone."""
+        for uri in self._watched.pop(port, ()):
+            resource = self._resources.get(uri)
+            if resource is None:
+                continue
+            resource.watchers.pop(port, None)
+            if not resource.watchers and resource.asked is None:
+                self._end(uri, resource)
+
+    def watchers_of(self, params: Raw | None) -> list[Port]:
+        """The sessions that are told of a change of what these `params` name.
+
+        Spec: `notifications/resources/updated`: the resource "might be a sub-resource of the one that the client
+        actually subscribed to".
+        """
+        _, uri = _uri_in(params)
+        found: dict[Port, None] = {}
+        for name in _with_parents(uri or ""):
+            resource = self._resources.get(name)
+            if resource is not None:
+                found.update(resource.watchers)
+        return list(found)
+
+    def _answered(self, uri: str, response: Response) -> None:
+        resource = self._resources[uri]
+        asked, resource.asked = resource.asked or [], None
+        for port, _ in asked:
+            if not response.is_error and uri in self._watched.get(port, ()):
+                resource.watchers[port] = None
+            elif response.is_error:
+                self._watched.get(port, set()).discard(uri)
+        if response.is_error:
+            del self._resources[uri]
+        elif not resource.watchers:  # all that wanted it have gone or changed their minds
+            self._end(uri, resource)
+        for port, port_id in asked:
+            port.answer_waiting(port_id, response.members)
+
+    def _end(self, uri: str, resource: _Resource) -> None:
+        del self._resources[uri]
+        self._ask(UNSUBSCRIBE, _params_of(resource), None)
+
+
+def _params_of(resource: _Resource) -> Raw:
+    return Raw(encode({"uri": resource.raw_uri}))
+
+
+def _uri_in(params: Raw | None) -> tuple[Raw | None, str | None]:
+    """What `params` name, as it is written and as it is meant; nothing that is longer than an id may be."""
+    raw_uri = (as_object(params) or {}).get("uri")
+    uri = decode_id(raw_uri) if raw_uri is not None else None
+    return raw_uri, uri if isinstance(uri, str) else None
+
+
+def _with_parents(uri: str) -> Iterator[str]:
+    yield uri
+    for _ in range(MAX_PARENTS):
+        parent, slash, _ = uri[:-1].rpartition("/")
+        if not slash:
+            return
+        yield parent + slash
+        yield parent
+        uri = parent

@@ -1,0 +1,728 @@
+"""How the messages of many sessions cross to one child and back: every table, without a process."""
+
+import json
+from typing import Any
+
+import pytest
+
+from proxy.protocol.framing import OversizedLine
+from proxy.sessions.shared import attribution, watching
+from proxy.sessions.shared.attribution import LINGER_SECONDS
+from tests.sessions.shared.hubs import CAPABILITIES, Stage
+
+
+def heard(*clients: Any) -> list[list[Any]]:
+    return [client.take() for client in clients]
+
+
+def test_the_same_ids_of_many_clients_are_different_ones_for_the_child() -> None:
+    stage = Stage()
+    clients = stage.clients(20)
+    for number, client in enumerate(clients):
+        client.calls(1, name=f"tool-{number}")
+    asked = {message["params"]["name"]: message["id"] for message in stage.take()}
+    assert len(set(asked.values())) == 20
+
+    for number in reversed(range(20)):
+        stage.answers(asked[f"tool-{number}"], said=number)
+
+    assert [client.take() for client in clients] == [
+        [{"jsonrpc": "2.0", "id": 1, "result": {"said": number}}] for number in range(20)
+    ]
+
+
+def test_the_same_progress_tokens_of_two_clients_are_different_ones_for_the_child() -> None:
+    stage = Stage()
+    one, other, without = stage.clients(3)
+    one.calls(1, name="x", _meta={"progressToken": 1, "kept": True})
+    other.calls(1, name="x", _meta={"progressToken": "1"})
+    without.calls(1, name="x", _meta={"kept": True})
+    first, second, third = stage.take()
+    assert first["params"]["_meta"] == {"progressToken": first["id"], "kept": True}
+    assert second["params"]["_meta"] == {"progressToken": second["id"]}
+    assert third["params"]["_meta"] == {"kept": True}
+
+    stage.tells("notifications/progress", progressToken=second["id"], progress=1, message='a "progressToken":7, b')
+    stage.tells("notifications/progress", progressToken=first["id"], progress=2)
+    stage.tells("notifications/progress", progressToken=third["id"], progress=3)  # nobody wants to hear of that one
+    stage.tells("notifications/progress", progressToken="1", progress=4)
+
+    tokens = [[message["params"]["progressToken"] for message in each] for each in heard(one, other, without)]
+    assert tokens == [[1], ["1"], []]
+    assert stage.count("dropped.progress_of_no_call") == 2
+
+
+def test_a_token_whose_name_is_written_with_escapes_is_one_all_the_same() -> None:
+    stage = Stage()
+    client = stage.client()
+
+    client.port.send(
+        b'{"jsonrpc":"2.0","id":4,"method":"tools/call","params":{"_m\\u0065ta":{"progress\\u0054oken":900}}}'
+    )
+
+    (message,) = stage.take()
+    assert message["params"]["_meta"]["progressToken"] == message["id"] != 900
+
+
+def test_what_a_client_says_is_passed_on_as_it_is_written() -> None:
+    stage = Stage()
+    client = stage.client()
+
+    client.port.send(
+        b'{"jsonrpc":"2.0","id":7,"method":"x/y","params":{"n":1.00, "s":"\\u00e9","big":123456789012345678901}}'
+    )
+
+    assert b'"params":{"n":1.00, "s":"\\u00e9","big":123456789012345678901}' in stage.fake.sent_lines[-1]
+
+
+def test_an_answer_is_passed_on_as_it_is_written() -> None:
+    stage = Stage()
+    client = stage.client()
+    client.calls(7)
+    (asked,) = stage.take()
+
+    stage.says(b'{"jsonrpc":"2.0","id":%d,"result":{"n":1.00, "big":123456789012345678901},"more":[1]}' % asked["id"])
+
+    (line,) = client.heard
+    assert line == b'{"jsonrpc":"2.0","id":7,"result":{"n":1.00, "big":123456789012345678901},"more":[1]}'
+
+
+# ---- the handshake
+
+
+@pytest.mark.parametrize(
+    ("asked", "spoken", "agreed"),
+    [
+        ("2025-11-25", "2025-11-25", "2025-11-25"),
+        ("2025-03-26", "2025-11-25", "2025-03-26"),
+        ("2025-11-25", "2025-06-18", "2025-06-18"),
+        ("2031-01-01", "2025-11-25", "2025-11-25"),
+        ("1.0", "2025-11-25", "2025-11-25"),
+        (None, "2025-06-18", "2025-06-18"),
+        (7, "2025-06-18", "2025-06-18"),
+    ],
+)
+def test_a_client_and_the_child_agree_on_the_older_revision(asked: Any, spoken: str, agreed: str) -> None:
+    stage = Stage(version=spoken)
+    client = stage.client()
+    client.port.capabilities = None
+    params = {"capabilities": {}} if asked is None else {"capabilities": {}, "protocolVersion": asked}
+
+    client.calls(3, "initialize", **params)
+
+    (answer,) = client.take()
+    info = {"name": "x", "version": "1"}
+    assert answer["result"] == {"protocolVersion": agreed, "capabilities": CAPABILITIES, "serverInfo": info}
+    assert stage.take() == []  # the child has shaken hands already
+
+
+def test_a_client_shakes_hands_once() -> None:
+    stage = Stage()
+    client = stage.client()
+
+    client.calls(3, "initialize", protocolVersion="2025-11-25")
+
+    assert client.take()[0]["error"]["code"] == -32600
+
+
+def test_the_child_does_not_hear_that_a_client_is_initialized_or_has_other_roots() -> None:
+    stage = Stage()
+    client = stage.client()
+
+    client.tells("notifications/initialized")
+    client.tells("notifications/roots/list_changed")
+    client.tells("notifications/of/its/own", x=1)
+
+    assert [message["method"] for message in stage.take()] == ["notifications/of/its/own"]
+
+
+# ---- cancellation
+
+
+def test_a_cancellation_names_the_call_as_the_child_knows_it_and_hits_no_other() -> None:
+    stage = Stage()
+    one, other = stage.clients(2)
+    one.calls(1)
+    other.calls(1)
+    first, second = stage.take()
+
+    other.tells("notifications/cancelled", requestId=1, reason="why not")
+
+    assert [message["params"] for message in stage.take()] == [{"requestId": second["id"], "reason": "why not"}]
+    stage.answers(second["id"])
+    stage.answers(first["id"])
+    assert [[m["id"] for m in each] for each in heard(one, other)] == [[1], []]
+
+
+@pytest.mark.parametrize("request_id", [2, "1", None, 99999])
+def test_a_cancellation_of_what_is_not_open_is_not_passed_on(request_id: Any) -> None:
+    stage = Stage()
+    one, other = stage.clients(2)
+    one.calls(1)
+    other.calls(5)
+    stage.take()
+
+    one.tells("notifications/cancelled", requestId=request_id)
+
+    assert stage.take() == []
+
+
+def test_the_end_of_a_session_cancels_its_calls_and_no_others() -> None:
+    stage = Stage()
+    one, other = stage.clients(2)
+    one.calls(1)
+    one.calls(2)
+    other.calls(1)
+    first, second, third = stage.take()
+
+    stage.hub.leave(one.port)
+    stage.hub.leave(one.port)  # does nothing
+
+    assert [message["params"]["requestId"] for message in stage.take()] == [first["id"], second["id"]]
+    stage.answers(first["id"])
+    stage.answers(third["id"], mine=True)
+    assert heard(one, other) == [[], [{"jsonrpc": "2.0", "id": 1, "result": {"mine": True}}]]
+    one.calls(3)
+    assert stage.take() == []
+
+
+# ---- bad lines
+
+
+def test_an_answer_that_can_not_be_used_is_that_of_its_call() -> None:
+    stage = Stage()
+    one, other = stage.clients(2)
+    one.calls(1)
+    other.calls(1)
+    first, second = stage.take()
+
+    stage.says(b'{"jsonrpc":"2.0","id":%d,"result":{"a":}}' % second["id"])
+    stage.hub.received([OversizedLine(10_000_000, b'{"jsonrpc":"2.0","id":%d,"result":"' % first["id"], b'xx"}')])
+
+    (spoiled,) = other.heard
+    assert isinstance(spoiled, bytes) and b'"id":1,' in spoiled
+    (oversized,) = one.heard
+    assert isinstance(oversized, OversizedLine)
+    assert (oversized.size_bytes, b'"id":1,' in oversized.head) == (10_000_000, True)
+    stage.says(b"hello")
+    assert stage.count("bad_line.not_json") == 1
+
+
+def test_a_fault_of_one_session_costs_no_other_its_line() -> None:
+    stage = Stage()
+    one, other = stage.clients(2)
+    one.port.deliver_to(lambda _: 1 / 0)  # type: ignore[arg-type]
+
+    stage.tells("notifications/tools/list_changed")
+
+    assert len(other.take()) == 1
+
+
+# ---- subscriptions
+
+
+def subscribe(client: Any, id_: int, uri: str) -> None:
+    client.calls(id_, "resources/subscribe", uri=uri)
+
+
+def unsubscribe(client: Any, id_: int, uri: str) -> None:
+    client.calls(id_, "resources/unsubscribe", uri=uri)
+
+
+def test_the_child_hears_of_the_first_subscriber_and_of_the_end_of_the_last() -> None:
+    stage = Stage()
+    one, other, third = stage.clients(3)
+
+    subscribe(one, 1, "file:///a")
+    subscribe(other, 1, "file:///a")
+    (asked,) = stage.take()
+    assert (asked["method"], asked["params"]) == ("resources/subscribe", {"uri": "file:///a"})
+    assert heard(one, other) == [[], []]
+    stage.answers(asked["id"])
+    subscribe(third, 9, "file:///a")
+    done = [{"jsonrpc": "2.0", "id": 1, "result": {}}]
+    assert heard(one, other, third) == [done, done, [{"jsonrpc": "2.0", "id": 9, "result": {}}]]
+    assert stage.take() == []
+
+    unsubscribe(one, 2, "file:///a")
+    stage.hub.leave(third.port)
+    assert (stage.take(), one.take()) == ([], [{"jsonrpc": "2.0", "id": 2, "result": {}}])
+    unsubscribe(other, 2, "file:///a")
+    (ended,) = stage.take()
+    assert (ended["method"], ended["params"]) == ("resources/unsubscribe", {"uri": "file:///a"})
+    stage.answers(ended["id"])
+    assert other.take() == [{"jsonrpc": "2.0", "id": 2, "result": {}}]
+
+
+def test_only_subscribers_hear_of_a_change() -> None:
+    stage = Stage()
+    one, other, third = stage.clients(3)
+    for client, uri in ((one, "file:///a"), (other, "file:///a/"), (third, "file:///ab")):
+        subscribe(client, 1, uri)
+    for asked in stage.take():
+        stage.answers(asked["id"])
+    heard(one, other, third)
+
+    def told(uri: str) -> list[int]:
+        stage.tells("notifications/resources/updated", uri=uri)
+        return [len(each) for each in heard(one, other, third)]
+
+    assert told("file:///a") == [1, 0, 0]
+    assert told("file:///a/b") == [1, 1, 0]
+    assert told("file:///a/b/c") == [1, 1, 0]
+    assert told("file:///ab") == [0, 0, 1]
+    assert told("file:///other") == [0, 0, 0]
+    assert stage.count("dropped.update_nobody_watches") == 1
+
+
+def test_a_path_without_end_is_looked_up_only_so_far() -> None:
+    stage = Stage()
+    client = stage.client()
+    subscribe(client, 1, "file:///")
+    stage.answers(stage.take()[0]["id"])
+    client.take()
+
+    stage.tells("notifications/resources/updated", uri="file:///" + "a/" * (watching.MAX_PARENTS + 5))
+
+    assert client.take() == []
+
+
+def test_a_subscription_that_the_child_refuses_is_refused_to_all_who_asked_for_it() -> None:
+    stage = Stage()
+    one, other = stage.clients(2)
+    subscribe(one, 1, "file:///a")
+    subscribe(other, 1, "file:///a")
+    (asked,) = stage.take()
+
+    stage.refuses(asked["id"])
+
+    assert [[m["error"]["code"] for m in each] for each in heard(one, other)] == [[-32000], [-32000]]
+    stage.tells("notifications/resources/updated", uri="file:///a")
+    assert heard(one, other) == [[], []]
+    subscribe(one, 2, "file:///a")
+    assert len(stage.take()) == 1  # asked again
+
+
+def test_a_subscription_outlives_the_client_that_asked_first() -> None:
+    stage = Stage()
+    one, other = stage.clients(2)
+    subscribe(one, 1, "file:///a")
+    subscribe(other, 1, "file:///a")
+    (asked,) = stage.take()
+
+    stage.hub.leave(one.port)
+    assert stage.take() == []
+    stage.answers(asked["id"])
+
+    stage.tells("notifications/resources/updated", uri="file:///a")
+    assert [len(each) for each in heard(one, other)] == [0, 2]
+
+
+@pytest.mark.parametrize("how", ["leave", "unsubscribe"])
+def test_a_subscription_that_nobody_wants_when_it_is_there_is_ended(how: str) -> None:
+    stage = Stage()
+    client = stage.client()
+    subscribe(client, 1, "file:///a")
+    (asked,) = stage.take()
+
+    if how == "leave":
+        stage.hub.leave(client.port)
+    else:
+        unsubscribe(client, 2, "file:///a")
+    stage.answers(asked["id"])
+
+    assert [message["method"] for message in stage.take()] == ["resources/unsubscribe"]
+    assert [m["id"] for m in client.take()] == ([] if how == "leave" else [2, 1])
+
+
+def test_a_subscription_can_be_cancelled_while_the_child_thinks_about_it() -> None:
+    stage = Stage()
+    client = stage.client()
+    subscribe(client, 1, "file:///a")
+    (asked,) = stage.take()
+
+    client.cancels(1)
+    stage.answers(asked["id"])
+
+    assert client.take() == []
+
+
+def test_a_session_may_subscribe_only_so_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "MAX_WATCHED", 2)
+    stage = Stage()
+    one, other = stage.clients(2)
+
+    for number in range(3):
+        subscribe(one, number, f"file:///{number}")
+        subscribe(one, 10 + number, f"file:///{number}")  # once more changes nothing
+    subscribe(other, 1, "file:///x")
+
+    assert len(stage.take()) == 3
+    assert {m["id"]: m["error"]["code"] for m in one.take()} == {2: -32603, 12: -32603}
+
+
+@pytest.mark.parametrize("uri", [None, 7, ["file:///a"], "x" * 5000])
+def test_a_subscription_to_what_is_no_address_is_refused(uri: Any) -> None:
+    stage = Stage()
+    client = stage.client()
+
+    client.calls(1, "resources/subscribe", uri=uri)
+
+    assert (client.take()[0]["error"]["code"], stage.take()) == (-32602, [])
+
+
+def test_an_end_of_what_nobody_watches_is_the_childs_to_answer() -> None:
+    stage = Stage()
+    client = stage.client()
+
+    unsubscribe(client, 1, "file:///a")
+
+    assert [message["method"] for message in stage.take()] == ["resources/unsubscribe"]
+
+
+# ---- logs
+
+
+def set_level(client: Any, id_: int, level: Any) -> None:
+    client.calls(id_, "logging/setLevel", level=level)
+
+
+def test_the_child_has_the_most_verbose_level_and_each_session_its_own() -> None:
+    stage = Stage()
+    one, other = stage.clients(2)
+    levels: list[str] = []
+
+    def told() -> None:
+        for message in stage.take():
+            levels.append(message["params"]["level"])
+            stage.answers(message["id"])
+
+    set_level(one, 1, "error")  # the other has set none: it wants everything
+    told()
+    set_level(other, 1, "warning")
+    told()
+    assert levels == ["debug", "warning"]
+    assert heard(one, other) == [[{"jsonrpc": "2.0", "id": 1, "result": {}}]] * 2
+
+    stage.logs("a warning", "warning")
+    stage.logs("an error", "error")
+    stage.logs("nothing we know", "shout")
+    texts = [[m["params"]["data"] for m in each] for each in heard(one, other)]
+    assert texts == [["an error", "nothing we know"], ["a warning", "an error", "nothing we know"]]
+
+    stage.hub.leave(other.port)
+    told()
+    third = stage.client()
+    told()
+    assert levels[2:] == ["error", "debug"]
+    stage.logs("detail", "debug")
+    assert [len(each) for each in heard(one, third)] == [0, 1]
+
+
+def test_the_child_is_told_no_level_while_no_client_sets_one() -> None:
+    stage = Stage()
+    one, _ = stage.clients(2)
+
+    stage.hub.leave(one.port)
+
+    assert stage.take() == []
+
+
+def test_a_level_that_the_child_refuses_is_not_set() -> None:
+    stage = Stage()
+    client = stage.client()
+    set_level(client, 1, "error")
+    stage.refuses(stage.take()[0]["id"])
+    assert client.take()[0]["error"]["code"] == -32000
+
+    stage.logs("detail", "debug")
+
+    assert len(client.take()) == 1
+
+
+@pytest.mark.parametrize("level", ["loud", 7, None])
+def test_a_level_that_is_none_is_the_childs_to_refuse(level: Any) -> None:
+    stage = Stage()
+    client = stage.client()
+
+    set_level(client, 1, level)
+
+    assert [message["params"] for message in stage.take()] == [{"level": level}]
+
+
+def test_a_log_goes_to_the_only_session_that_has_a_call() -> None:
+    stage = Stage()
+    one, other = stage.clients(2)
+    one.calls(1)
+    one.calls(2)
+
+    stage.logs("of one")
+
+    assert [len(each) for each in heard(one, other)] == [1, 0]
+
+
+def test_a_log_that_may_be_anothers_goes_to_nobody() -> None:
+    stage = Stage()
+    one, other = stage.clients(2)
+    one.calls(1)
+    other.calls(1)
+    first, second = stage.take()
+
+    stage.logs("whose?")
+    assert heard(one, other) == [[], []]
+    assert stage.count("dropped.log_of_no_certain_session") == 1
+
+    stage.answers(first["id"])
+    stage.logs("of the other")
+    stage.answers(second["id"])
+    stage.logs("of the server")
+    assert [[m["params"]["data"] for m in each if "params" in m] for each in heard(one, other)] == [
+        ["of the server"],
+        ["of the other", "of the server"],
+    ]
+
+
+def test_a_call_that_was_cancelled_may_be_talked_of_for_a_while() -> None:
+    stage = Stage()
+    one, other = stage.clients(2)
+    one.calls(1)
+    other.calls(1)
+    one.cancels(1)
+    stage.logs("whose?")
+    assert heard(one, other) == [[], []]
+
+    stage.now += LINGER_SECONDS + 0.1
+    stage.hub.check(stage.now)
+    stage.logs("of the other")
+
+    assert [len(each) for each in heard(one, other)] == [0, 1]
+
+
+def test_a_late_answer_ends_the_talk_of_a_cancelled_call_at_once() -> None:
+    stage = Stage()
+    one, other = stage.clients(2)
+    one.calls(1)
+    first = stage.take()
+    other.calls(1)
+    one.cancels(1)
+
+    stage.answers(first[0]["id"])
+    stage.logs("of the other")
+
+    assert [len(each) for each in heard(one, other)] == [0, 1]
+
+
+def test_only_so_many_cancelled_calls_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attribution, "MAX_LINGERING", 2)
+    stage = Stage()
+    one, other = stage.clients(2)
+    other.calls(1)
+    for client in (one, other, other):
+        client.calls(7)
+        client.cancels(7)
+
+    stage.logs("of the other")  # that of the first is forgotten
+
+    assert [len(each) for each in heard(one, other)] == [0, 1]
+
+
+def test_list_changes_are_for_all() -> None:
+    stage = Stage()
+    one, other = stage.clients(2)
+    one.calls(1)
+    for kind in ("tools", "prompts", "resources"):
+        stage.tells(f"notifications/{kind}/list_changed")
+
+    assert [len(each) for each in heard(one, other)] == [3, 3]
+
+
+def test_what_nobody_has_invented_yet_is_for_whom_it_can_be() -> None:
+    stage = Stage()
+    one, other = stage.clients(2)
+    stage.tells("notifications/new", n=1)
+    one.calls(1)
+    stage.tells("notifications/new", n=2)
+    other.calls(1)
+    stage.tells("notifications/new", n=3)
+
+    assert [[m["params"]["n"] for m in each] for each in heard(one, other)] == [[1, 2], [1]]
+    assert stage.count("dropped.notification_of_no_certain_session") == 1
+
+
+# ---- questions of the server
+
+
+def answers_of(stage: Stage) -> list[Any]:
+    return [message.get("error", {}).get("code", message.get("result")) for message in stage.take() if "id" in message]
+
+
+def test_a_ping_of_the_child_is_answered_at_once() -> None:
+    stage = Stage()
+    stage.asks("p", "ping")
+
+    assert stage.take() == [{"jsonrpc": "2.0", "id": "p", "result": {}}]
+
+
+def test_a_question_is_refused_at_once_unless_the_operator_lets_the_server_ask() -> None:
+    stage = Stage()
+    client = stage.client(sampling={})
+    client.calls(1)
+    stage.take()
+
+    stage.asks("q")
+
+    assert (answers_of(stage), client.take()) == ([-32601], [])
+
+
+def test_a_question_goes_to_the_client_with_the_only_call() -> None:
+    stage = Stage(may_ask=True)
+    asked, other = stage.client(sampling={}), stage.client(sampling={})
+    asked.calls(1)
+    stage.take()
+
+    stage.asks("q", maxTokens=5)
+
+    assert asked.take() == [
+        {"jsonrpc": "2.0", "id": "q", "method": "sampling/createMessage", "params": {"maxTokens": 5}}
+    ]
+    other.says({"jsonrpc": "2.0", "id": "q", "result": {"mine": False}})  # was not asked
+    assert stage.take() == []
+    asked.says({"jsonrpc": "2.0", "id": "q", "result": {"mine": True}})
+    asked.says({"jsonrpc": "2.0", "id": "q", "result": {"twice": True}})
+    assert stage.take() == [{"jsonrpc": "2.0", "id": "q", "result": {"mine": True}}]
+    assert stage.count("dropped.answer_nobody_waits_for") == 2
+
+
+@pytest.mark.parametrize("calls", [0, 2])
+def test_a_question_is_refused_while_not_exactly_one_call_is_open(calls: int) -> None:
+    stage = Stage(may_ask=True)
+    client = stage.client(sampling={})
+    for number in range(calls):
+        client.calls(number + 1)
+    stage.take()
+
+    stage.asks(0)
+
+    assert (answers_of(stage), client.take()) == ([-32603], [])
+
+
+def test_a_question_is_refused_while_a_cancelled_call_may_be_its_cause() -> None:
+    stage = Stage(may_ask=True)
+    client = stage.client(sampling={})
+    client.calls(1)
+    client.cancels(1)
+    stage.take()
+
+    stage.asks(0)
+
+    assert (answers_of(stage), client.take()) == ([-32603], [])
+
+
+@pytest.mark.parametrize(
+    ("declared", "method", "params"),
+    [
+        ({}, "sampling/createMessage", {}),
+        ({"sampling": {}}, "elicitation/create", {}),
+        ({"sampling": {}}, "sampling/createMessage", {"tools": []}),
+        ({"elicitation": {}}, "elicitation/create", {"mode": "url"}),
+        ({"elicitation": {}}, "roots/list", {}),
+        ({"sampling": {}, "roots": {}, "elicitation": {}}, "tasks/list", {}),
+    ],
+)
+def test_a_client_is_not_asked_what_it_has_not_declared(declared: Any, method: str, params: Any) -> None:
+    stage = Stage(may_ask=True)
+    client = stage.client(**declared)
+    client.calls(1)
+    stage.take()
+
+    stage.asks(1, method, **params)
+
+    assert (answers_of(stage), client.take()) == ([-32601], [])
+
+
+def test_a_question_whose_client_leaves_is_refused() -> None:
+    stage = Stage(may_ask=True)
+    client = stage.client(roots={})
+    client.calls(1)
+    stage.asks(1, "roots/list")
+    stage.take()
+
+    stage.hub.leave(client.port)
+
+    assert answers_of(stage) == [-32603]
+
+
+def test_a_question_can_be_taken_back_and_its_answer_told_of() -> None:
+    stage = Stage(may_ask=True)
+    client, other = stage.client(sampling={}), stage.client(sampling={})
+    client.calls(1)
+    stage.asks(8, _meta={"progressToken": "t"})
+    stage.take()
+
+    client.tells("notifications/progress", progressToken="t", progress=1)
+    client.tells("notifications/progress", progressToken="u", progress=1)
+    other.tells("notifications/progress", progressToken="t", progress=1)
+    assert [message["params"]["progressToken"] for message in stage.take()] == ["t"]
+
+    stage.tells("notifications/cancelled", requestId=8)
+    stage.tells("notifications/cancelled", requestId=9)
+    assert [[m["method"] for m in each] for each in heard(client, other)] == [
+        ["sampling/createMessage", "notifications/cancelled"],
+        [],
+    ]
+    client.says({"jsonrpc": "2.0", "id": 8, "result": {}})
+    assert stage.take() == []
+
+
+def test_a_child_that_asks_and_reads_nothing_is_answered_only_so_often() -> None:
+    stage = Stage()
+    stage.fake.pending = 1
+
+    for number in range(100):
+        stage.asks(number)
+
+    assert sum(map(len, stage.fake.sent_lines)) < 2000
+    assert stage.count("dropped.reply_child_does_not_read") > 50
+
+
+# ---- what is left
+
+
+def test_nothing_is_kept_of_sessions_that_have_ended() -> None:
+    stage = Stage(may_ask=True)
+    for number in range(50):
+        client = stage.client(sampling={})
+        set_level(client, 1, "error")
+        subscribe(client, 2, f"file:///{number}")
+        client.calls(3)
+        stage.asks(number)
+        stage.hub.leave(client.port)
+        for message in stage.take():
+            if "method" in message and "id" in message:
+                stage.answers(message["id"])
+        for message in stage.take():
+            if "method" in message and "id" in message:
+                stage.answers(message["id"])
+
+    hub = stage.hub
+    kept: list[Any] = [
+        hub._ports,
+        hub._calls,
+        hub._own,
+        hub._levels._levels,
+        hub._watching._resources,
+        hub._watching._watched,
+    ]
+    assert [len(each) for each in kept] == [0] * 6
+    assert (len(hub._questions._open), hub._attribution.is_quiet) == (0, True)
+
+
+def test_a_line_that_is_no_message_does_no_harm() -> None:
+    stage = Stage()
+    client = stage.client()
+
+    for line in (b"", b"[]", b"{}", b'{"jsonrpc":"2.0","method":7}', b"\xff"):
+        client.port.send(line)
+    stage.says(b"null", b"{}", json.dumps({"jsonrpc": "2.0", "id": None, "result": {}}).encode())
+
+    assert (stage.take(), client.take()) == ([], [])
