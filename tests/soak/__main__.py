@@ -1,6 +1,6 @@
 """make soak
 
-Variables: SOAK_MINUTES (10), SOAK_SEED (by chance, and printed), SOAK_CLIENTS (12).
+Variables: SOAK_MINUTES (10), SOAK_SEED (by chance, and printed), SOAK_CLIENTS (16).
 
 Starts daemons as in `modes.py`, lets random clients play `scenarios/` against them, waits until nothing is left, and
 prints a report. The exit code is 1 if anything was wrong: a wrong answer, something left, something that grew, an error
@@ -25,7 +25,7 @@ def main() -> int:
     """Run it as the environment says."""
     plan = Plan(
         seconds=float(os.environ.get("SOAK_MINUTES", "10")) * 60,
-        clients=int(os.environ.get("SOAK_CLIENTS", "12")),
+        clients=int(os.environ.get("SOAK_CLIENTS", "16")),
         seed=int(os.environ.get("SOAK_SEED") or SystemRandom().randrange(1_000_000)),
     )
     _tell(f"soak: {plan.seconds:.0f} s, {plan.clients} clients, SOAK_SEED={plan.seed}")

@@ -4,7 +4,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.soak.scenarios import ALONE, SESSIONS, SHARED, Scenario
+from tests.soak.scenarios import ALONE, SESSIONLESS, SESSIONS, SHARED, Scenario
 
 PROGRAMS = Path(__file__).parents[1] / "programs"
 CHILD = (sys.executable, "-I", "-S", str(PROGRAMS / "child.py"))
@@ -46,6 +46,13 @@ class Mode:
 MODES: tuple[Mode, ...] = (
     Mode("session"),
     Mode("session, streams cut short", ("--close-stream-after", "0.4s", "--reconnect-delay", "0.1s")),
+    Mode("session, from a warm pool", ("--pool-size", "3", "--pool-max-age", "5s")),
+    Mode("a child a call", ("--isolation", "request"), scenarios=SESSIONLESS),
+    Mode(
+        "a child a call, used again and from a warm pool",
+        ("--isolation", "request", "--reuse-children", "--max-reused-children", "3", "--pool-size", "2"),
+        scenarios=SESSIONLESS,
+    ),
     Mode("2026-07-28, one child", ("--modern-isolation", "shared", *MODERN_TIMES), MODERN_CHILD, SHARED),
     Mode("2026-07-28, a child a request", ("--modern-isolation", "request", *MODERN_TIMES), MODERN_CHILD, ALONE),
 )

@@ -181,7 +181,8 @@ class _Run:
                     health = await self._health()
                     self.report.counts = health["counts"]
                     left = {name: health[name] for name in ("sessions", "children", "calls_in_flight")}
-                    left |= health["modern"]
+                    left |= {f"modern {name}": number for name, number in health["modern"].items()}
+                    left["children"] -= sum(map(_pooled, health["servers"].values()))
                     await anyio.sleep(0.1)
         except TimeoutError:
             self._ledger.wrong("the end", f"something is left: {left}")
@@ -213,6 +214,12 @@ class _Run:
         left = _marked(mark)
         if left:
             ledger.wrong("the end", f"processes are left: {left}")
+
+
+def _pooled(server: dict[str, Any]) -> int:
+    """The processes of a server that wait for the next client."""
+    pool: dict[str, int] = server["pool"]
+    return pool["ready"] + pool["being_proved"]
 
 
 def _marked(mark: str) -> list[int]:

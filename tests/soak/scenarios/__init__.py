@@ -7,7 +7,7 @@ daemon is a line in `tests/soak/modes.py`.
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from tests.soak.scenarios import faulty, honest, hostile, leaving, modern, resuming, slow
+from tests.soak.scenarios import faulty, honest, hostile, leaving, modern, resuming, sessionless, slow
 from tests.soak.stage import Stage
 
 
@@ -93,3 +93,14 @@ SHARED: tuple[Scenario, ...] = (*MODERN, Scenario(modern.modern_listen, 2))
 
 ALONE: tuple[Scenario, ...] = (*MODERN, Scenario(modern.modern_exit))
 """Those with a child for each request: it may die."""
+
+SESSIONLESS: tuple[Scenario, ...] = (
+    Scenario(sessionless.calls_without_session, 4),
+    Scenario(sessionless.calls_without_session_at_once, 2),
+    Scenario(sessionless.progress_without_session),
+    Scenario(sessionless.exits_without_session, 2),
+    Scenario(sessionless.cuts_without_session, 2),
+    Scenario(sessionless.refusals_without_session),
+    Scenario(hostile.bad_bytes),
+)
+"""Clients of the handshake revisions where each call has a process of its own."""
