@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from typing import Any
 
 import anyio
@@ -20,6 +21,7 @@ from proxy.sessions.era import ServerEra
 from proxy.sessions.exits import Exits
 from proxy.sessions.keeper import ChildKeeper, open_session
 from proxy.sessions.limits import SessionLimits
+from proxy.sessions.owners import start_owner
 from proxy.sessions.places import Places
 from proxy.sessions.recovery import Recovery
 from proxy.sessions.session import Session
@@ -239,19 +241,20 @@ class SessionManager:
             raise Draining("The bridge is not running")
         if shares and await self._has_shared_child():
             # From here on `_own_session` sees to it that it is counted no more.
-            return await self._tasks.start(self._own_session, None, True)  # type: ignore[no-any-return]
+            return await start_owner(
+                self._tasks, partial(self._own_session, None, True), undo=partial(self._never_begun, None, True)
+            )
         start = self.starts.begin()
         try:
             session = await self._ready_or_place()
         except BaseException:
             start.close()
             raise
-        if session is None:
-            # From here on `_own_session` gives the place back, whatever happens to the caller.
-            session = await self._tasks.start(self._own_session, start)
-        else:
+        if session is not None:
             start.close()
-        return session
+            return session
+        # From here on `_own_session` gives the place back, whatever happens to the caller.
+        return await start_owner(self._tasks, partial(self._own_session, start), undo=partial(self._never_begun, start))
 
     async def _has_shared_child(self) -> bool:
         """Wait for the shared child. False if there can be none, so that each session needs one of its own.
@@ -283,8 +286,17 @@ class SessionManager:
         self._children += 1
         self._owned += 1
         self._places.take()
-        session: Session = await self._tasks.start(self._own_session, None)
-        return session
+        return await start_owner(self._tasks, partial(self._own_session, None), undo=partial(self._never_begun, None))
+
+    def _never_begun(self, start: Start | None, shares: bool = False) -> None:
+        """`_own_session` was not even begun."""
+        self._owned -= 1
+        self._spawning -= start is not None or shares
+        if start is not None:
+            start.close()
+        if not shares:
+            self._children -= 1
+            self._places.give_back()
 
     def publish(self, session: Session, version: str | None) -> None:
         """Let a session be found by its id: its InitializeResult is about to be sent.

@@ -45,7 +45,7 @@ HOLDS = {
     "opener.py Opener._shake: self._shakes_hands": "a process",
     "opener.py Opener._shake: self._spawn": "a place for a process",
     "opener.py Opener._shakes_hands: shake_hands": "a process",
-    "pool.py Pool._begin: self._tasks.start": "a place for a process",
+    "pool.py Pool._begin: start_owner": "a place for a process",
     "pool.py Pool._spawn: places.changed": "a place in the queue for a process",
     "pool.py Pool._spawn: self._begin": "a place for a process",
     "pool.py Pool._start: self._back_off": "nothing",

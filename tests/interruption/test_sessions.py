@@ -31,7 +31,8 @@ from tests.support.mcp import ACCEPT, Body, call, encode, hello, notification
 
 HOLDS = {
     "sessions/manager.py SessionManager.open: self._ready_or_place": "its turn",
-    "sessions/manager.py SessionManager.open: self._tasks.start": "a place, and a process that is starting",
+    "sessions/manager.py SessionManager.open: start_owner": "a place, and a process that is starting",
+    "sessions/owners.py start_owner: future": "a place, and a process that is starting",
     "sessions/manager.py SessionManager._ready_or_place: self._places.changed": "its turn",
     "sessions/places.py Places.changed: future": "its turn",
     "sessions/session.py Session.begin: self._wait_for_place": "its id among those that wait",
@@ -77,12 +78,13 @@ OF_THE_BRIDGE = {
     "sessions/manager.py SessionManager.drain: self._all_gone": "everything",
 }
 OF_THE_POOL = {
-    "sessions/manager.py SessionManager._open_ahead: self._tasks.start": "a place, and a process that is starting",
+    "sessions/manager.py SessionManager._open_ahead: start_owner": "a place, and a process that is starting",
     "sessions/path.py ChildPath.prove: self._answered.wait": "a session that is nobody's",
-    "sessions/path.py ChildPath.prove: self._ready.wait": "a session that is nobody's",
     "sessions/session.py Session.prove_child: self.path.prove": "a session that is nobody's",
 }
 """See `test_pool.py`."""
+AROUND = {"sessions/owners.py start_owner.run: own"}
+"""Around `_own_session`, which is struck itself."""
 NOTHING = {
     "sessions/manager.py SessionManager._check_for_ever: self._checks.wait",
     "sessions/manager.py SessionManager._check_for_ever: anyio.sleep",

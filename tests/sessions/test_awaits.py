@@ -18,7 +18,7 @@ def test_every_await_of_the_children_is_known() -> None:
 
 def test_every_await_of_the_sessions_is_known() -> None:
     known = sessions.OF_THE_OWNER.keys() | sessions.WHEN_ITS_CHILD_IS_REPLACED.keys()
-    known |= sessions.OF_THE_BRIDGE.keys() | sessions.OF_THE_POOL.keys() | sessions.NOTHING
+    known |= sessions.OF_THE_BRIDGE.keys() | sessions.OF_THE_POOL.keys() | sessions.AROUND | sessions.NOTHING
     known |= recovery.OF_THE_TASK.keys() | recovery.NOTHING
     known |= sessionless.OF_THE_SERVER.keys() | sessionless.NEVER_WAITS.keys()
     known |= shared.OF_THE_CHILD.keys() | shared.OF_THE_SESSION.keys() | shared.OF_THE_BRIDGE.keys() | shared.NOTHING

@@ -36,6 +36,7 @@ from proxy.sessions.modern.ahead import SharedAhead
 from proxy.sessions.modern.child import SharedChild
 from proxy.sessions.modern.limits import ModernLimits
 from proxy.sessions.modern.opener import Opener
+from proxy.sessions.owners import start_owner
 from proxy.sessions.places import Places
 from proxy.sessions.starts import Starts
 from proxy.sessions.warm.pool import WarmPool
@@ -328,10 +329,14 @@ class Pool:
         child.on_ended = partial(self._forget, child)
         started.append(child)
         # From here on `_own` gives the place back, whatever happens to the caller.
-        await self._tasks.start(self._own, child)
+        await start_owner(self._tasks, partial(self._own, child), undo=self._never_begun)
         if self._is_ending:  # its start took longer than the drain
             raise Draining
         return child
+
+    def _never_begun(self) -> None:
+        self._running -= 1
+        self._places.give_back()
 
     async def _spawn_ahead(self) -> SharedChild:
         """A process that is nobody's yet, on a place that there is. Whoever gets it ends it, or has it taken."""
