@@ -127,6 +127,11 @@ def own_request(method: str, client: LegacyClient, **params: Any) -> Outgoing:
     return outgoing
 
 
+def discovery(request_id: int) -> bytes:
+    """A `server/discover` on one line that asks for no client in particular."""
+    return own_request("server/discover", LegacyClient(LEGACY_VERSIONS[-1], {}, None)).encode(id=request_id)
+
+
 def _object_or_nothing(raw: Raw | None) -> Members | None:
     """An absent value is as good as an empty object; None for one that is something else."""
     return {} if raw is None or bytes(raw) == b"null" else as_object(raw)

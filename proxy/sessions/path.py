@@ -17,13 +17,13 @@ from proxy.child.link import ChildLink, Line
 from proxy.errors import ChildRestarting, ProxyError
 from proxy.observe import Counts
 from proxy.protocol.messages import Response, parse_child_line
-from proxy.protocol.translate_to_legacy import has_no_handshake, is_revision_refused
+from proxy.protocol.translate_to_legacy import discovery, has_no_handshake, is_revision_refused
 from proxy.sessions.era import ServerEra
 from proxy.sessions.exchange import Exchange
 from proxy.sessions.modern.as_legacy import AsLegacy
 from proxy.sessions.revival import Revival
 from proxy.sessions.told import Told
-from proxy.sessions.warm.ping import Ping
+from proxy.sessions.warm.sign_of_life import SignOfLife, ping
 
 logger = logging.getLogger(__name__)
 
@@ -78,19 +78,19 @@ class ChildPath:
     @property
     def is_proved(self) -> bool:
         """Whether the child has given the sign of life that it was asked for."""
-        return self._answered.is_set() if self._translation is None else self._translation.is_ready
+        return self._answered.is_set()
 
     async def prove(self) -> None:
-        """Ask the child for a sign of life and wait for it, or for the end of the session.
-
-        A child that is to be spoken to in the modern era is being asked `server/discover` already.
-        """
-        if self._translation is None and self._link is not None:
+        """Ask the child for a sign of life and wait for it, or for the end of the session."""
+        assert self._link is not None  # there is a child
+        question_id = self._exchange.mint()
+        if self._translation is None:
             self.was_pinged = True
-            Ping(self._link, self._exchange.mint(), pass_on=self._first_taker, on_answer=self._answered.set)
-            await self._answered.wait()
-        while not self.is_ready and not self._is_over:
-            await self._ready.wait()
+            question, taker = ping(question_id), self._first_taker
+        else:
+            question, taker = discovery(question_id), self._translation.received
+        SignOfLife(self._link, question_id, question, pass_on=taker, on_answer=self._answered.set)
+        await self._answered.wait()
 
     @property
     def child_era(self) -> Literal["legacy", "modern"] | None:
@@ -271,5 +271,4 @@ class ChildPath:
         self._exchange.attach(self._link)
         self._link.deliver_to(self._first_lines)
         self._exchange.initialize_again()
-        self._ready.set()
         return True

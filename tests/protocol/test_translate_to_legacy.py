@@ -11,6 +11,7 @@ from proxy.protocol.messages import Request, Response, parse_child_line
 from proxy.protocol.translate_to_legacy import (
     LegacyClient,
     discover_fault,
+    discovery,
     enveloped,
     failed_tool,
     has_no_handshake,
@@ -264,6 +265,15 @@ def test_a_request_of_our_own_is_enveloped_for_the_same_client() -> None:
     assert json.loads(line) == {
         **{"jsonrpc": "2.0", "id": 3, "method": "subscriptions/listen"},
         "params": {"notifications": {"toolsListChanged": True}, "_meta": ENVELOPE},
+    }
+
+
+def test_a_server_can_be_asked_what_it_is_before_there_is_a_client() -> None:
+    assert json.loads(discovery(4)) == {
+        **{"jsonrpc": "2.0", "id": 4, "method": "server/discover"},
+        "params": {
+            "_meta": {f"{PREFIX}protocolVersion": "2026-07-28", f"{PREFIX}clientCapabilities": {}},
+        },
     }
 
 

@@ -21,7 +21,7 @@ from proxy.protocol.ids import decode_text
 from proxy.sessions.modern.as_modern import AsModern
 from proxy.sessions.modern.limits import ModernLimits
 from proxy.sessions.modern.mux import Mux
-from proxy.sessions.warm.ping import Ping
+from proxy.sessions.warm.sign_of_life import SignOfLife, ping
 
 logger = logging.getLogger(__name__)
 
@@ -118,7 +118,8 @@ class SharedChild:
     def ping(self, on_answer: Callable[[], None]) -> None:
         """Ask the process for a sign of life: one that speaks handshake revisions, before the handshake."""
         assert self._child is not None  # attached before
-        Ping(self._child.link, self.mux.minter.mint(), pass_on=self.received, on_answer=on_answer)
+        ping_id = self.mux.minter.mint()
+        SignOfLife(self._child.link, ping_id, ping(ping_id), pass_on=self.received, on_answer=on_answer)
 
     def taken(self, group: str | None) -> None:
         """It is somebody's now."""

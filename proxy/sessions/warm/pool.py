@@ -108,7 +108,7 @@ class WarmPool:
             return
         self._backoff = Backoff(asyncio.get_running_loop().time)
         async with anyio.create_task_group() as tasks:
-            self._tasks, self._is_open = tasks, True
+            self._tasks, self._is_open, self.has_served = tasks, True, False
             self._places.spares.append(self)
             tasks.start_soon(self._refill_for_ever)
             try:
@@ -308,10 +308,13 @@ class WarmPool:
         """A child has not proved itself: is that its fault, or does its server not bear the question?
 
         One that exits on it may have been about to exit anyway: that shows when the next one, which is not asked, exits
-        as well. One that is silent is slow, unless others of its server have served.
+        as well. One that is silent is slow, unless others of its server have served. A server that has answered once
+        bears it.
         """
         has_exited = child.ended.is_set()
         if not kind.is_proof_optional or not (has_exited or self._has_served_client):
+            return False
+        if kind.name in self._proof_seconds:
             return False
         self._asks_for_proof = not is_asked
         if is_asked:

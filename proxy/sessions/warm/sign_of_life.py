@@ -1,9 +1,10 @@
 """Does this child answer?
 
-A `ping` is the one request that a server takes before `initialize`. Any answer will do, an error too: whoever gives one
-is up, and reads.
+A `ping` is the one request that a server takes before `initialize`; one that knows no `initialize` takes
+`server/discover`. Any answer will do, an error too: whoever gives one is up, and reads.
 
-Spec: 2025-11-25 basic/lifecycle, Initialization; basic/utilities/ping.
+Spec: 2025-11-25 basic/lifecycle, Initialization; basic/utilities/ping. 2026-07-28 basic/transports/stdio, Backward
+compatibility.
 """
 
 from collections.abc import Callable
@@ -12,12 +13,18 @@ from proxy.child.link import ChildLink, Line
 from proxy.protocol.messages import Response, parse_child_line
 
 
-class Ping:
-    """One `ping`, sent when this is made; its answer is taken out of what the child says.
+def ping(request_id: int) -> bytes:
+    """A `ping` on one line."""
+    return b'{"jsonrpc":"2.0","id":%d,"method":"ping"}' % request_id
+
+
+class SignOfLife:
+    """One question, asked when this is made; its answer is taken out of what the child says.
 
     Args:
         link: The child's.
-        ping_id: An id that nothing else on this link has.
+        question_id: The id of the question, which nothing else on this link has.
+        question: On one line.
         pass_on: Gets everything else, and from the answer on all that the link delivers.
         on_answer: Called when the answer is there.
     """
@@ -25,17 +32,18 @@ class Ping:
     def __init__(
         self,
         link: ChildLink,
-        ping_id: int,
+        question_id: int,
+        question: bytes,
         *,
         pass_on: Callable[[list[Line]], None],
         on_answer: Callable[[], None],
     ) -> None:
         self._link = link
-        self._id = ping_id
+        self._id = question_id
         self._pass_on = pass_on
         self._on_answer = on_answer
         link.deliver_to(self._received)
-        link.send(b'{"jsonrpc":"2.0","id":%d,"method":"ping"}' % ping_id)
+        link.send(question)
 
     def _received(self, lines: list[Line]) -> None:
         rest = [line for line in lines if not self._is_answer(line)]
