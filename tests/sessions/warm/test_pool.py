@@ -83,6 +83,18 @@ async def test_one_that_is_about_to_be_ready_is_handed_out_once_its_kind_is_know
         assert it.counts.snapshot() == {"pool.hit": 1, "pool.hit_before_proof": 1}
 
 
+async def test_one_that_is_handed_out_is_not_judged_any_more(tmp_path: Path) -> None:
+    """Its silence to a ping is no failed start, if its client has been answered."""
+    async with pooled(child(folder=tmp_path, mute=True), size=1, max_children=1, start_timeout_seconds=1.0) as it:
+        await until(lambda: len(starts(tmp_path)) == 1, "it is being proved")
+        tasks = len(asyncio.all_tasks())
+
+        await opened(it.manager)
+
+        await until(lambda: len(asyncio.all_tasks()) < tasks, "nobody waits for its proof")
+        assert it.manager.starts.last_failed is False
+
+
 async def test_it_does_not_refill_while_a_client_waits_for_its_child(tmp_path: Path) -> None:
     """Design part 7: a pool that refills while sessions wait starves them."""
     async with pooled(child(folder=tmp_path), size=2) as it:
