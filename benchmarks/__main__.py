@@ -8,11 +8,14 @@ python -m benchmarks serial calls        these
 import argparse
 import sys
 
-from benchmarks.measures import MEASURES, Plan
+from benchmarks import measures
+from benchmarks.measures import Plan
 from benchmarks.messages import WrongAnswer
+from benchmarks.pool import pool
 from benchmarks.report import circumstances, table
 from benchmarks.systems import StartFailed
 
+MEASURES = {**measures.MEASURES, "pool": pool}
 QUICK = Plan(rounds=3, serial_calls=300, load_calls=1500, starts=4, slow_starts=2, payloads=2, with_slow_bursts=False)
 
 

@@ -142,16 +142,16 @@ def setup(plan: Plan) -> list[Row]:
         rows += [one, many] if with_burst else [one]
         with started((PROXY, DIRECT), child) as systems:
             for system in systems:  # its first start reads the child from disk
-                _set_up(system, 1)
+                set_up(system, 1)
             for number in range(plan.rounds):
                 times: dict[str, list[float]] = {system.name: [] for system in systems}
                 for start in range(starts):
                     for system in in_turn(systems, start):
-                        times[system.name].append(_set_up(system, 1) * 1000)
+                        times[system.name].append(set_up(system, 1) * 1000)
                 for system in in_turn(systems, number):
                     one.add(system.name, median(times[system.name]))
                     if with_burst:
-                        many.add(system.name, _set_up(system, BURST) * 1000)
+                        many.add(system.name, set_up(system, BURST) * 1000)
     return rows
 
 
@@ -260,7 +260,7 @@ def _payload_rate(lane: Lane, number: int, tool: str) -> float:
     return PAYLOAD_BYTES / 1e6 / seconds
 
 
-def _set_up(system: Running, count: int) -> float:
+def set_up(system: Running, count: int) -> float:
     """Seconds until all of this many new sessions have their InitializeResult."""
     lanes: list[Lane] = []
     try:
@@ -271,7 +271,7 @@ def _set_up(system: Running, count: int) -> float:
                 lanes.append(lane)
                 lane.send(initialize(number))
                 selector.register(lane.fileno(), selectors.EVENT_READ, (lane, number))
-            seconds = _await_initialized(selector, began)
+            seconds = await_initialized(selector, began)
         for lane in lanes:
             lane.confirm()
             token = new_tag()
@@ -283,7 +283,8 @@ def _set_up(system: Running, count: int) -> float:
         time.sleep(PAUSE_SECONDS)
 
 
-def _await_initialized(selector: selectors.BaseSelector, began: float) -> float:
+def await_initialized(selector: selectors.BaseSelector, began: float) -> float:
+    """Seconds until all of these have their InitializeResult."""
     while selector.get_map():
         if time.perf_counter() - began > EXCHANGE_SECONDS:
             raise WrongAnswer("not all sessions were set up in time")

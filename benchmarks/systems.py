@@ -26,6 +26,9 @@ PROXY = "mcp-proxy"
 DIRECT = "direct stdio"
 FLOOR = "Starlette floor"
 TICKING = "mcp-proxy with a ticker"
+POOLED = "mcp-proxy with a pool"
+
+POOL_SIZE = 20
 
 START_SECONDS = 20.0
 STOP_SECONDS = 15.0
@@ -44,7 +47,7 @@ class Running:
     """A system that can be called now.
 
     Attributes:
-        name: One of `PROXY`, `DIRECT`, `FLOOR` and `TICKING`.
+        name: One of `PROXY`, `DIRECT`, `FLOOR`, `TICKING` and `POOLED`.
         child: What a session runs.
         port: Where it listens; None for direct stdio.
         pid: The server process, without its children; None for direct stdio.
@@ -90,6 +93,17 @@ class Running:
             noted: dict[str, float] = json.load(response)
         return noted
 
+    def ready(self) -> int:
+        """How many children of its pool are ready."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health", timeout=10) as response:
+            servers = json.load(response)["servers"]
+        return int(servers["default"]["pool"]["ready"])
+
+    def children(self) -> int:
+        """How many processes of its server there are."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health", timeout=10) as response:
+            return int(json.load(response)["children"])
+
     def cpu_seconds(self) -> float:
         """User and system time of the server process alone."""
         assert self.pid is not None  # not asked for direct stdio
@@ -134,7 +148,8 @@ def _argv(name: str, port: int, child: Sequence[str]) -> list[str]:
         return [sys.executable, "-m", "benchmarks.floor", str(port)]
     if name == TICKING:
         return [sys.executable, "-m", "benchmarks.ticking", str(port), *child]
-    return [sys.executable, "-m", "proxy", "--port", str(port), "--", *child]
+    flags = ["--pool-size", str(POOL_SIZE)] if name == POOLED else []
+    return [sys.executable, "-m", "proxy", "--port", str(port), *flags, "--", *child]
 
 
 def _free_port() -> int:
