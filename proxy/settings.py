@@ -172,7 +172,7 @@ class Settings(BaseSettings):
     """With --isolation shared, pass questions of the server on while one call alone can have caused them."""
 
     reuse_children: bool = False
-    """With --isolation request, let a process that has served a call serve another: for servers that keep no state."""
+    """Let a process that has served one call alone serve another one: for servers that keep no state."""
 
     max_reused_children: Annotated[Count, Field(ge=1, le=100_000)] = 16
     """Processes of one server that wait for another call with --reuse-children; idle ones end."""

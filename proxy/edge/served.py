@@ -26,6 +26,7 @@ from proxy.protocol.tool_rules import ToolRules
 from proxy.protocol.versions import LEGACY_VERSIONS
 from proxy.sessions.era import ServerEra
 from proxy.sessions.exits import Exits
+from proxy.sessions.kept import Kept
 from proxy.sessions.limits import SessionLimits
 from proxy.sessions.manager import SessionManager
 from proxy.sessions.modern.limits import ModernLimits
@@ -62,6 +63,7 @@ class Served:
         name: By which it is served.
         spec: How its children are started.
         warm: Children that are ready before anybody asks.
+        kept: Children that have served a call and wait for another.
         manager: The sessions of its clients.
         sharing: The child of those that share one.
         modern: Its clients without sessions.
@@ -88,6 +90,12 @@ class Served:
             start_timeout_seconds=settings.start_timeout_seconds,
             places=shared.places,
             counts=shared.counts,
+        )
+        self.kept = Kept(
+            shared.places,
+            max_children=settings.max_reused_children if settings.reuse_children else 0,
+            max_calls=settings.child_max_calls,
+            max_age_seconds=settings.child_max_age_seconds,
         )
         starts = Starts(time.monotonic, max_failed=settings.max_failed_starts, counts=shared.counts, name=name)
         session_isolation = Isolation("auto" if settings.isolation == "shared" else "request", is_local=shared.is_local)
@@ -126,6 +134,7 @@ class Served:
             starts=starts,
             exits=exits,
             warm=self.warm,
+            kept=self.kept,
         )
         if settings.recover_sessions:
             self.manager.recover_sessions(
@@ -138,7 +147,7 @@ class Served:
             uploads=shared.uploads, max_json_depth=settings.max_json_depth, stripped=settings.strip_capability
         )
         limits = _edge_limits(settings)
-        self.sessionless = _sessionless(self.manager, settings, shared) if is_sessionless else None
+        self.sessionless = _sessionless(self.manager, self.kept, settings, shared) if is_sessionless else None
         self.endpoint: ASGIApp = McpEndpoint(
             legacy=LegacyEndpoint(self.manager, shared.presence, limits, shared.shutdown, session_isolation)
             if self.sessionless is None
@@ -154,8 +163,9 @@ class Served:
     async def run(self) -> AsyncIterator[None]:
         """Serve while the block is open. On the way out every session ends and every child is gone."""
         sessionless = self.sessionless.run() if self.sessionless is not None else nullcontext()
-        async with self.sharing.run(), self.manager.run(), sessionless, self.modern.run(), self.warm.run():
-            yield
+        with self.kept.run():
+            async with self.sharing.run(), self.manager.run(), sessionless, self.modern.run(), self.warm.run():
+                yield
 
     async def drain(self, grace_seconds: float) -> None:
         """Begin nothing new, let open calls finish for so long, then end everything. Waits for the children."""
@@ -185,13 +195,13 @@ class Served:
         self.modern.end_listens()
 
 
-def _sessionless(manager: SessionManager, settings: Settings, shared: Shared) -> Sessionless:
+def _sessionless(manager: SessionManager, kept: Kept, settings: Settings, shared: Shared) -> Sessionless:
     return Sessionless(
         manager,
         places=shared.places,
         newest_version=settings.protocol_version,
         start_timeout_seconds=settings.start_timeout_seconds,
-        max_kept_children=settings.max_reused_children if settings.reuse_children else 0,
+        kept=kept,
     )
 
 

@@ -97,6 +97,7 @@ class Session:
         end_error: The same for a client that has not been told of the session yet.
         start_failed: Whether its child never became ready.
         may_come_back: Whether it has ended for a reason for which its client might go on with it.
+        calls: That its child has served one by one, for clients without sessions.
 
     Args:
         limits: What it may use, and how long everything waits.
@@ -127,6 +128,7 @@ class Session:
         self.end_error: ProxyError = SessionEnded()
         self.start_failed = False
         self.may_come_back = False
+        self.calls = 0
         self.state = State.AHEAD if is_ahead else State.STARTING
         self.exchange = Exchange(limits=limits, counts=counts, clock=loop.time, tag=self.tag)
         self.path = ChildPath(

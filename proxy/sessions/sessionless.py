@@ -27,6 +27,7 @@ from proxy.protocol.jsontext import Members, as_object
 from proxy.protocol.messages import Request, Response, parse_child_line
 from proxy.protocol.sessionless import INITIALIZED, LISTS, answer_to, given_up, handshake, without_task
 from proxy.protocol.versions import LEGACY_VERSIONS
+from proxy.sessions.kept import Kept
 from proxy.sessions.manager import SessionManager
 from proxy.sessions.places import Places
 from proxy.sessions.session import Session
@@ -90,7 +91,7 @@ class Sessionless:
         places: Where they are counted.
         newest_version: The newest revision to speak; that which the bridge knows if None.
         start_timeout_seconds: From the start of a child to the end of its handshake.
-        max_kept_children: Children that have served a call and wait for another; 0 ends each with its call.
+        kept: Children that have served a call and wait for another.
     """
 
     def __init__(
@@ -100,18 +101,17 @@ class Sessionless:
         places: Places,
         newest_version: str | None,
         start_timeout_seconds: float,
-        max_kept_children: int,
+        kept: Kept,
     ) -> None:
         self._manager = manager
         self._places = places
         self._newest = newest_version if newest_version in LEGACY_VERSIONS else LEGACY_VERSIONS[-1]
         self._start_timeout_seconds = start_timeout_seconds
-        self._max_kept = max_kept_children
+        self._kept = kept
         self._numbers = count(1)
         self._said: Members | None = None  # by a child, in a handshake with the newest revision
         self._catalogue: Session | None = None
         self._starting: asyncio.Future[Session] | None = None  # of the catalogue
-        self._kept: list[tuple[str, Session]] = []  # with the revision that was asked for; the last to come last
         self._beginning = 0
         self._tasks: TaskGroup | None = None
         manager.is_awaited = lambda: self._beginning > 0
@@ -127,7 +127,6 @@ class Sessionless:
             finally:
                 self._tasks = None
                 self._places.spares.remove(self)
-                self._kept.clear()  # whatever there is ends with the manager
                 self._catalogue = None
                 tasks.cancel_scope.cancel()
 
@@ -170,7 +169,7 @@ class Sessionless:
                 named = msgspec.structs.replace(requests[0], id=f"list-{next(self._numbers)}", progress_token=None)
                 call = LoneCall(await self._catalogue_child(), [named], is_shared=True, version=version)
             else:
-                child = self._take_kept(version) or await self._open(version)
+                child = self._kept.take(_key(version)) or await self._open(version)
                 call = LoneCall(child, [without_task(each) for each in requests], is_shared=False, version=version)
             try:
                 await call.session.begin(call.requests, call.stream)
@@ -191,31 +190,12 @@ class Sessionless:
         session.disconnected()
         if call.is_shared:
             return
-        if self._max_kept and call.is_served and not session.has_ended and not self._manager.is_draining:
-            self._keep(call.version, session)
-        else:
+        session.calls += len(call.requests)
+        is_good = call.is_served and not self._manager.is_draining
+        if not is_good or not self._kept.keep(_key(call.version), session):
             self._manager.end(session, "its call is over")
 
     # ---- children
-
-    def _keep(self, version: str, session: Session) -> None:
-        self._kept = [(asked, each) for asked, each in self._kept if not each.has_ended]
-        self._kept.append((version, session))
-        if len(self._kept) > self._max_kept:
-            _, oldest = self._kept.pop(0)
-            self._manager.end(oldest, "enough others wait")
-        self._places.wake()  # one that waits for room could have it in the place of this one
-
-    def _take_kept(self, version: str) -> Session | None:
-        """The one that has waited the shortest: others may then end of idleness."""
-        for index in reversed(range(len(self._kept))):
-            asked, session = self._kept[index]
-            if session.has_ended:
-                del self._kept[index]
-            elif asked == version:
-                del self._kept[index]
-                return session
-        return None
 
     async def _open(self, version: str) -> Session:
         """A child that has shaken hands for somebody who speaks this revision."""
@@ -294,25 +274,27 @@ class Sessionless:
             else:
                 started.set_exception(outcome)
 
-    # ---- children that only wait
+    # ---- room for others
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return int(self._is_idle)
 
     def make_room(self) -> bool:
-        """End a child that only waits, for somebody has a use for its place; returns whether there was one."""
-        waiting = self._waiting
-        if waiting:
-            self._manager.end(waiting[0], "evicted: its place is needed")
-        return bool(waiting)
+        """End the child that answers for all, if nobody asks it just now; returns whether it ends."""
+        if not self._is_idle or self._catalogue is None:
+            return False
+        self._manager.end(self._catalogue, "its place is needed")
+        return True
 
     @property
-    def _waiting(self) -> list[Session]:
-        now = asyncio.get_running_loop().time()
-        waiting = [session for _, session in self._kept]
-        if self._catalogue is not None and self._catalogue.idle_seconds(now):
-            waiting.append(self._catalogue)
-        return [session for session in waiting if not session.has_ended]
+    def _is_idle(self) -> bool:
+        session, now = self._catalogue, asyncio.get_running_loop().time()
+        return session is not None and not session.has_ended and session.idle_seconds(now) > 0
+
+
+def _key(version: str) -> tuple[str, str]:
+    """What children have in common that can serve each other's calls: the revision that was asked for."""
+    return ("handshake", version)
 
 
 def _looked_at(future: "asyncio.Future[Session]") -> None:

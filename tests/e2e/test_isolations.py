@@ -14,7 +14,7 @@ from proxy import Bridge, Settings
 from tests.e2e.serving import MODERN_PROGRAM
 from tests.support.asgi import Response
 from tests.support.mcp import Client, call, error_of, hello, notification, request, until
-from tests.support.modern import PREFIX, Json, ModernClient, headers_of, modern, tool
+from tests.support.modern import ALL, PREFIX, Json, ModernClient, headers_of, modern, retry, tool
 
 URL = "http://127.0.0.1/mcp"
 TASKS: Json = {"extensions": {f"{PREFIX}tasks": {}}}
@@ -135,11 +135,11 @@ class Modern:
 
 
 @asynccontextmanager
-async def bridge(isolation: str, *modes: str) -> AsyncIterator[tuple[Bridge, httpx.AsyncClient]]:
+async def bridge(isolation: str, *modes: str, **more: Any) -> AsyncIterator[tuple[Bridge, httpx.AsyncClient]]:
     """One on loopback: everybody is this machine's user."""
     settings: Any = {"isolation": isolation, "argv": (sys.executable, "-I", "-S", MODERN_PROGRAM, *modes)}
     short: Any = {"stdin_grace_seconds": 0.3, "idle_timeout_seconds": 1, "continuation_timeout_seconds": 1}
-    running = Bridge(Settings(**settings, **short, allowed_host=("host",)), is_daemon=True)
+    running = Bridge(Settings(**settings, **{**short, **more}, allowed_host=("host",)), is_daemon=True)
     async with running.run(), httpx.AsyncClient(transport=httpx.ASGITransport(running.asgi), timeout=None) as http:
         yield running, http
 
@@ -175,3 +175,58 @@ async def test_clients_of_two_eras_share_no_process(isolation: str) -> None:
         legacy, recent = await Legacy(running, http).open(), await Modern(running, http).open()
 
         assert await legacy.pid() != await recent.pid()
+
+
+@pytest.mark.parametrize("child", ["legacy", "modern"])
+@pytest.mark.parametrize("make", [Legacy, Modern])
+async def test_where_servers_keep_no_state_one_process_serves_one_call_after_the_other(
+    make: type[Legacy | Modern], child: str
+) -> None:
+    async with bridge("request", f"{child}-only", reuse_children=True) as (running, http):
+        ann, bob = await make(running, http).open(), await make(running, http).open()
+        pid = await ann.pid()
+
+        assert [await bob.pid(), await ann.pid(), await bob.pid()] == [pid] * 3
+
+        async def is_nothing_left() -> bool:
+            return running.places.taken == 0
+
+        await until(is_nothing_left, "what is idle has ended")
+
+
+@pytest.mark.parametrize("child", ["legacy", "modern"])
+async def test_a_process_that_may_be_busy_or_has_a_task_serves_no_other_call(child: str) -> None:
+    limits = {"call_timeout_seconds": 0.3, "idle_timeout_seconds": 60, "max_reused_children": 1}
+    async with bridge("request", f"{child}-only", reuse_children=True, **limits) as (running, http):
+        client = ModernClient(http, URL)
+        pid = (await client.call(1, "pid"))["pid"]
+        late = await client.post(tool(2, "hold"))
+        other = (await client.call(3, "pid"))["pid"]
+        began = await client.result(tool(4, "task", capabilities={**ALL, **TASKS}))
+        if began["resultType"] == "task":
+            assert (await client.call(5, "pid"))["pid"] != other
+
+        assert late.status_code == 504
+        assert other != pid
+        assert len(running.server.kept) == 1
+
+
+async def test_a_call_that_has_asked_its_client_gives_its_process_back_when_it_is_done() -> None:
+    async with bridge("request", "legacy-only", reuse_children=True, idle_timeout_seconds=60) as (running, http):
+        client = ModernClient(http, URL)
+
+        async def is_kept() -> bool:
+            return len(running.server.kept) == 1
+
+        pid = (await client.call(1, "pid", capabilities=ALL))["pid"]
+        await until(is_kept, "its turn is over")
+        message = tool(2, "ask-n", capabilities=ALL, rounds=1)
+        asked = await client.result(message)
+        assert len(running.server.kept) == 0
+        (question,) = asked["inputRequests"]
+        done = await client.result(retry(message, 3, asked, {question: {"action": "decline"}}))
+
+        await until(is_kept, "its turn is over")
+        assert done["resultType"] == "complete"
+        assert (await client.call(4, "pid", capabilities=ALL))["pid"] == pid
+        assert (await client.call(5, "pid"))["pid"] != pid  # it was told what its client can do

@@ -88,6 +88,8 @@ class Mux:
             send=lambda line: self.link.send(line),
         )
         self._logged_at = -LOGGED_EVERY_SECONDS
+        self.failed_calls = 0
+        """Calls that have ended without an answer of the child, which may be busy with them still."""
 
     def attach(self, link: Link) -> None:
         """Connect the child."""
@@ -147,6 +149,7 @@ class Mux:
         Spec: 2026-07-28 basic/patterns/cancellation: on stdio a client MUST send `notifications/cancelled`.
         """
         if self._close(call):
+            self.failed_calls += 1
             self.link.send(cancellation(call.child_id, reason=reason))
 
     def listen(self, request: ModernRequest, sink: Sink, instead: Raw | None = None) -> Listen:
@@ -281,6 +284,7 @@ class Mux:
 
     def _fail(self, call: MuxCall, error: ProxyError) -> None:
         if self._close(call):
+            self.failed_calls += 1
             call.sink.failed(error)
 
     def _close(self, call: MuxCall) -> bool:

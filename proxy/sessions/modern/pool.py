@@ -32,6 +32,7 @@ from proxy.protocol.envelope import RETRIED_METHODS, ModernRequest
 from proxy.sessions.backoff import GOOD_LIFE_SECONDS, Backoff
 from proxy.sessions.era import ServerEra
 from proxy.sessions.exits import Exits
+from proxy.sessions.kept import Kept
 from proxy.sessions.modern.ahead import SharedAhead
 from proxy.sessions.modern.child import SharedChild
 from proxy.sessions.modern.limits import ModernLimits
@@ -69,6 +70,7 @@ class Pool:
         exits: What follows when a child exits by itself; nothing if not given.
         on_gone: Told of each child that serves no more.
         warm: Where children that were started ahead are kept; none are if it is not given.
+        kept: Where children wait that have served a call; none do if it is not given.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class Pool:
         on_gone: Callable[[SharedChild], None],
         exits: Exits | None = None,
         warm: WarmPool | None = None,
+        kept: Kept | None = None,
     ) -> None:
         self._spec = spec
         self._limits = limits
@@ -111,6 +114,7 @@ class Pool:
             on_late=self._ready,
             is_ending=lambda: self._is_ending,
         )
+        self._kept = kept if kept is not None else Kept(places)
         self._warm = warm if warm is not None else WarmPool(places=places, counts=counts)
         self._ahead = SharedAhead(
             start=self._spawn_ahead, opening=self._opening.values, era=era, starts=starts, on_no_good=self._no_good
@@ -185,14 +189,28 @@ class Pool:
         return ready[0] if ready else None
 
     async def own(self, request: ModernRequest) -> SharedChild:
-        """A child for this request alone. Whoever gets it ends it.
+        """A child for this request alone. Whoever gets it ends it, or gives it to `keep`.
 
         Raises as `shared`.
         """
-        child = await self._start(None, canonical(request.capabilities), request)
+        capabilities = canonical(request.capabilities)
+        child: SharedChild | None = self._kept.take(_kept_as(None)) or self._kept.take(_kept_as(capabilities))
+        if child is None:
+            child = await self._start(None, capabilities, request)
+        child.idle_since = asyncio.get_running_loop().time()
         if child.takes_turns:
             child.lease()
         return child
+
+    @property
+    def keeps_children(self) -> bool:
+        """Whether a child of `own` may serve several calls, one after the other."""
+        return self._kept.is_wanted
+
+    def keep(self, child: SharedChild) -> bool:
+        """Let a child of `own` that has answered its call wait for another; returns whether it does."""
+        is_good = not child.is_busy and not child.mux.failed_calls and not self._is_ending
+        return is_good and self._kept.keep(_kept_as(child.capabilities), child)
 
     def _choose(self, group: str, capabilities: bytes, request: ModernRequest) -> tuple[SharedChild | None, bool]:
         """One that is ready and has room, and whether any is ready at all."""
@@ -513,7 +531,12 @@ class Pool:
                     child.end("bridge fault", ProxyError())
 
     def _end_if_idle(self, child: SharedChild, now: float) -> None:
-        if not child.is_ready or child.group is None:
+        if not child.is_ready:
+            return
+        if child.group is None:
+            limit = self._limits.idle_timeout_seconds
+            if limit is not None and child in self._kept and now - child.idle_since > limit:
+                child.end("idle", SessionEnded())
             return
         self._retire_if_worn(child)
         if child.is_busy:
@@ -529,6 +552,11 @@ class Pool:
             limit = min(SPARE_IDLE_SECONDS, limit or SPARE_IDLE_SECONDS)
         if limit is not None and now - child.idle_since > limit:
             child.end("idle", SessionEnded())
+
+
+def _kept_as(capabilities: bytes | None) -> tuple[str, bytes | None]:
+    """What children have in common that can serve each other's calls."""
+    return ("2026-07-28", capabilities)
 
 
 def canonical(capabilities: Raw) -> bytes:

@@ -30,6 +30,7 @@ from proxy.protocol.subscriptions import with_own_tasks
 from proxy.protocol.tool_rules import LIST, ToolRules
 from proxy.sessions.era import ServerEra
 from proxy.sessions.exits import Exits
+from proxy.sessions.kept import Kept
 from proxy.sessions.modern.bound import bind_answer
 from proxy.sessions.modern.call import ModernCall, Principal
 from proxy.sessions.modern.child import SharedChild
@@ -68,6 +69,7 @@ class ModernServing:
         starts: Told how starts went.
         exits: What follows when a child exits by itself; nothing if not given.
         warm: Where children that were started ahead are kept; none are if it is not given.
+        kept: Where children wait that have served a call; none do if it is not given.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class ModernServing:
         starts: Starts,
         exits: Exits | None = None,
         warm: WarmPool | None = None,
+        kept: Kept | None = None,
     ) -> None:
         self.limits = limits
         self._counts = counts
@@ -100,6 +103,7 @@ class ModernServing:
             exits=exits,
             on_gone=self._child_gone,
             warm=warm,
+            kept=kept,
         )
 
     @asynccontextmanager
@@ -223,7 +227,7 @@ class ModernServing:
         else:
             child = await self.pool.shared(group, request)
         if group is None:
-            call.on_ended = lambda: self._end_if_unneeded(child)
+            call.on_ended = lambda: self._over(child)
         has_turn = child.takes_turns and request.method in RETRIED_METHODS
         try:
             if wants_rules(headers, request):
@@ -243,7 +247,7 @@ class ModernServing:
         child = continuation.child
         child.holds -= 1
         if child.group is None:
-            call.on_ended = lambda: self._end_if_unneeded(child)
+            call.on_ended = lambda: self._over(child)
         try:
             if wants_rules(headers, call.request):
                 await check_call(child, headers, call.request, asyncio.get_running_loop().time())
@@ -327,6 +331,17 @@ class ModernServing:
             self.continuations.put_back(continuation)
 
     # ---- ends
+
+    def _over(self, child: SharedChild) -> None:
+        """The call of a child that serves one alone has ended: another call may have the child."""
+        if self.pool.keeps_children and not child.is_free:
+            asyncio.get_running_loop().call_soon(self._keep_or_end, child)  # its turn ends just after its answer
+        else:
+            self._keep_or_end(child)
+
+    def _keep_or_end(self, child: SharedChild) -> None:
+        if not self.pool.keep(child):
+            self._end_if_unneeded(child)
 
     def _end_if_unneeded(self, child: SharedChild) -> None:
         if not child.holds and not child.mux.calls_in_flight:
