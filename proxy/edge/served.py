@@ -136,7 +136,7 @@ class Served:
             warm=self.warm,
             kept=self.kept,
         )
-        if settings.recover_sessions:
+        if settings.recover_sessions and not is_sessionless:
             self.manager.recover_sessions(
                 max_sessions=settings.max_recoverable_sessions, max_age_seconds=settings.recovery_age_seconds
             )
@@ -198,6 +198,7 @@ class Served:
 def _sessionless(manager: SessionManager, kept: Kept, settings: Settings, shared: Shared) -> Sessionless:
     return Sessionless(
         manager,
+        counts=shared.counts,
         places=shared.places,
         newest_version=settings.protocol_version,
         start_timeout_seconds=settings.start_timeout_seconds,

@@ -20,9 +20,11 @@ from proxy.errors import (
     Draining,
     ProxyError,
     SessionNotFound,
+    ToolUnknown,
     TooManyCalls,
     TooManySessions,
 )
+from proxy.observe import Counts
 from proxy.protocol.jsontext import Members, as_object
 from proxy.protocol.messages import Request, Response, parse_child_line
 from proxy.protocol.sessionless import INITIALIZED, LISTS, answer_to, given_up, handshake, without_task
@@ -88,6 +90,7 @@ class Sessionless:
 
     Args:
         manager: Starts and ends the children; no client ever knows one of its sessions.
+        counts: What an operator may see.
         places: Where they are counted.
         newest_version: The newest revision to speak; that which the bridge knows if None.
         start_timeout_seconds: From the start of a child to the end of its handshake.
@@ -98,12 +101,14 @@ class Sessionless:
         self,
         manager: SessionManager,
         *,
+        counts: Counts,
         places: Places,
         newest_version: str | None,
         start_timeout_seconds: float,
         kept: Kept,
     ) -> None:
         self._manager = manager
+        self._counts = counts
         self._places = places
         self._newest = newest_version if newest_version in LEGACY_VERSIONS else LEGACY_VERSIONS[-1]
         self._start_timeout_seconds = start_timeout_seconds
@@ -162,6 +167,8 @@ class Sessionless:
         """
         if self._manager.is_draining:
             raise Draining
+        if len(requests) == 1:
+            self._refuse_unknown_tool(requests[0])
         self._beginning += 1
         try:
             if len(requests) == 1 and requests[0].method in LISTS:
@@ -181,6 +188,13 @@ class Sessionless:
             return call
         finally:
             self._beginning -= 1
+
+    def _refuse_unknown_tool(self, request: Request) -> None:
+        """Raises ToolUnknown for a tool that the operator does not let clients have: it needs no process."""
+        unknown = self._manager.tools.refusal(request) if self._manager.tools is not None else None
+        if unknown is not None:
+            self._counts.add("refused.tool")
+            raise ToolUnknown(unknown)
 
     def over(self, call: LoneCall) -> None:
         """The response has ended, or its client is gone: the child is kept for another call, or ended."""

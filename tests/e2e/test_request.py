@@ -258,6 +258,16 @@ async def test_the_logs_of_a_child_that_answers_for_all_are_nobodys() -> None:
         assert running.counts.snapshot()["dropped.waiting_room_full"] == 1
 
 
+async def test_tools_that_the_operator_denies_are_neither_listed_nor_called() -> None:
+    """And start no process."""
+    async with bridge(deny_tool=("ech*",)) as (running, client):
+        denied = await client.answer(call(1, "echo"))
+        assert (denied["error"]["code"], running.server.manager.starts.last_failed) == (-32602, None)
+        assert (await client.answer(request(1, "tools/list")))["result"] == {"tools": []}
+        response = await client.post([call(1, "echo"), call(2, "pid")])
+        assert b"Unknown tool" in response.content and b'"pid"' in response.content
+
+
 # ---- batches
 
 
