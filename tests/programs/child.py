@@ -34,7 +34,7 @@ Tools (`tools/call`; arguments in brackets, `?` marks those that may be left out
                               `last`; `seconds` later. `$ID` is the call's id, `$FILL` that many letters, `cuts` are the
                               sizes of the first writes. Not answered by itself.
     blob [size]               a text of that size
-    seen                      every line read so far, each byte one character
+    seen [part]               every line read so far (with this in it), each byte one character
     env, pid                  the environment; process id, parent, group
     exit [code?, say?]        exit without an answer; `say` is written before
     exit-after [code?]        answer, then exit
@@ -205,7 +205,8 @@ class Child:
         elif name == "blob":
             self.result(id_, {"blob": "x" * arguments["size"]})
         elif name == "seen":
-            self.result(id_, {"lines": [line.decode("latin-1") for line in self.seen]})
+            part = arguments.get("part", "").encode()
+            self.result(id_, {"lines": [line.decode("latin-1") for line in self.seen if part in line]})
         elif name == "env":
             self.result(id_, {"env": dict(os.environ)})
         elif name == "pid":

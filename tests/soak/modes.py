@@ -4,7 +4,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.soak.scenarios import ALONE, SESSIONLESS, SESSIONS, SHARED, Scenario
+from tests.soak.scenarios import ALONE, ON_ONE_CHILD, SESSIONLESS, SESSIONS, SHARED, Scenario
 
 PROGRAMS = Path(__file__).parents[1] / "programs"
 CHILD = (sys.executable, "-I", "-S", str(PROGRAMS / "child.py"))
@@ -47,6 +47,7 @@ MODES: tuple[Mode, ...] = (
     Mode("session"),
     Mode("session, streams cut short", ("--close-stream-after", "0.4s", "--reconnect-delay", "0.1s")),
     Mode("session, from a warm pool", ("--pool-size", "3", "--pool-max-age", "5s")),
+    Mode("one child for all sessions", ("--isolation", "shared"), scenarios=ON_ONE_CHILD),
     Mode("a child a call", ("--isolation", "request"), scenarios=SESSIONLESS),
     Mode(
         "a child a call, used again and from a warm pool",

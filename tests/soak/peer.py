@@ -231,8 +231,8 @@ class Peer:
         """Wait until the child has read as many lines with this in them."""
         with anyio.fail_after(10):
             while True:
-                lines = (await self.ask("seen")).result["lines"]
-                if sum(what in line for line in lines) >= count:
+                lines = (await self.ask("seen", part=what)).result["lines"]
+                if sum('"seen"' not in line for line in lines) >= count:
                     return
                 await anyio.sleep(0.02)
 

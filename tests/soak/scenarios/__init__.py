@@ -7,7 +7,7 @@ daemon is a line in `tests/soak/modes.py`.
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from tests.soak.scenarios import faulty, honest, hostile, leaving, modern, resuming, sessionless, slow
+from tests.soak.scenarios import faulty, honest, hostile, leaving, modern, resuming, sessionless, sharing, slow
 from tests.soak.stage import Stage
 
 
@@ -104,3 +104,23 @@ SESSIONLESS: tuple[Scenario, ...] = (
     Scenario(hostile.bad_bytes),
 )
 """Clients of the handshake revisions where each call has a process of its own."""
+
+ON_ONE_CHILD: tuple[Scenario, ...] = (
+    Scenario(sharing.calls_on_one_child, 6),
+    Scenario(sharing.the_same_names_on_one_child, 3),
+    Scenario(honest.progress, 2),
+    Scenario(honest.large_payloads),
+    Scenario(honest.cancellations, 2),
+    Scenario(honest.idle_expiry, 0.5, from_seconds=30),
+    Scenario(honest.initialize_only),
+    Scenario(resuming.return_for_the_rest, 2),
+    Scenario(resuming.return_after_the_answer),
+    Scenario(resuming.return_to_nowhere),
+    Scenario(leaving.cut_while_sending),
+    Scenario(leaving.cut_while_reading),
+    Scenario(leaving.cut_initialize),
+    Scenario(leaving.cut_listeners),
+    Scenario(hostile.bad_requests),
+    Scenario(hostile.bad_bytes),
+)
+"""Sessions that share a child: nothing that would harm the others."""
