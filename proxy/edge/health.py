@@ -105,7 +105,7 @@ def _unready(server: Served) -> str | None:
             find_program(spec.argv, env=spec.env, cwd=spec.cwd)
         except ProgramNotFound:
             return f"server {server.name}: its program does not exist"
-    if server.warm.size and not server.warm.has_served:
+    if server.warm.is_cold:
         return f"server {server.name}: no child of its pool is ready yet"
     return None
 

@@ -97,8 +97,11 @@ class SessionManager:
         self.starts.serves.append(lambda: bool(self._sessions))
         self._shared = shared
         self._warm = warm if warm is not None else WarmPool(places=places, counts=counts)
-        if shared is None:
-            self._warm.add(SessionsAhead(start=self._open_ahead, starting=self._starting, starts=self.starts))
+        self._warm.add(
+            SessionsAhead(
+                start=self._open_ahead, starting=self._starting, starts=self.starts, is_wanted_at_once=shared is None
+            )
+        )
         self.is_awaited: Callable[[], bool] = lambda: False
         """Whether somebody has begun what will be a call; a drain lets it go on."""
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.e2e.serving import CHILD, serving
 from tests.support.daemon import Daemon, running_daemon
-from tests.support.mcp import Client, children_of, connected, health, open_session, until, until_gone
+from tests.support.mcp import ACCEPT, Client, children_of, connected, health, hello, open_session, until, until_gone
 from tests.support.modern import modern_client
 
 GRACES = ("--stdin-grace", "0.3s", "--term-grace", "0.3s")
@@ -172,3 +172,19 @@ async def test_clients_without_sessions_get_children_that_are_ready(isolation: s
                 await modern_one.call(1, "pid")
 
             assert (await health(client))["counts"]["pool.hit"] >= 1
+
+
+async def test_where_sessions_share_a_child_none_is_kept_for_them_until_one_needs_its_own() -> None:
+    """And /readyz does not wait for what nobody starts. A client that comes through a gateway shares with nobody."""
+    headers = {"accept": ACCEPT, "x-forwarded-for": "192.0.2.1"}
+    with serving("--pool-size", "1", "--isolation", "shared") as daemon:
+        async with connected(daemon.url) as client:
+            assert await is_ready(client, daemon.base_url) == (200, "")
+            async with open_session(daemon.url):
+                assert (await health(client))["children"] == 1
+
+            assert (await client.http.post(daemon.url, json=hello(), headers=headers)).status_code == 200
+            await until_ready(client, 1)
+            assert (await client.http.post(daemon.url, json=hello(), headers=headers)).status_code == 200
+
+            assert (await pool_of(client))["hits"] == 1

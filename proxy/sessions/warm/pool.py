@@ -77,7 +77,7 @@ class WarmPool:
     ) -> None:
         self.size = size
         self.has_served = False
-        """Whether a child has proved itself, or served a client. A pool without this is not ready."""
+        """Whether a child has proved itself, or served a client."""
         self._max_age_seconds = max_age_seconds if max_age_seconds is not None else float("inf")
         self._start_timeout_seconds = start_timeout_seconds
         self._places = places
@@ -120,6 +120,11 @@ class WarmPool:
                 tasks.cancel_scope.cancel()
 
     # ---- what is there
+
+    @property
+    def is_cold(self) -> bool:
+        """Whether some should be ready by now, and none has been yet."""
+        return bool(self.size) and not self.has_served and bool(self._demand)
 
     def __len__(self) -> int:
         return len(self._entries)

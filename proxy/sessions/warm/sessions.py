@@ -18,10 +18,10 @@ class SessionsAhead(Kind[Session]):
         start: Starts one on a place that there is.
         starting: When the sessions were begun that clients wait for.
         starts: Told how starts went.
+        is_wanted_at_once: Whether clients are expected to need one.
     """
 
     name = "session"
-    is_wanted_at_once = True
     can_start = True
     is_proof_optional = True
 
@@ -31,7 +31,9 @@ class SessionsAhead(Kind[Session]):
         start: Callable[[], Coroutine[Any, Any, Session]],
         starting: Callable[[], Iterable[float]],
         starts: Starts,
+        is_wanted_at_once: bool = True,
     ) -> None:
+        self.is_wanted_at_once = is_wanted_at_once
         self._start = start
         self._starting = starting
         self._starts = starts
