@@ -348,7 +348,7 @@ class SessionManager:
                     session.end("shutdown", Draining())
                 await keeper.keep()
                 if session.start_failed:
-                    self.starts.note(failed=True)
+                    self._note_failed_start(is_ahead=session in self._ahead)
                 self._forget(session)
             self._cut += keeper.has_killed and self._is_draining
         except Exception as exc:
@@ -356,7 +356,7 @@ class SessionManager:
                 if isinstance(exc, OutOfResources):
                     self.starts.note_full()
                 elif not shares:  # else whoever has started the child has noted it
-                    self.starts.note(failed=True)
+                    self._note_failed_start(is_ahead=is_ahead)
                 raise  # to the caller of `open`
             # A fault in the end of one session must not reach the task group: it would end all the others.
             logger.exception("session ended badly", extra={"session": session.tag, "pid": session.pid})
@@ -372,6 +372,12 @@ class SessionManager:
                 self._children -= 1
                 self._places.give_back()
             self._wake()
+
+    def _note_failed_start(self, *, is_ahead: bool) -> None:
+        if is_ahead:
+            self.starts.note_failed_ahead()
+        else:
+            self.starts.note(failed=True)
 
     def _forget(self, session: Session) -> None:
         if session.may_come_back and self.recovery is not None:

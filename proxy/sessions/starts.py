@@ -95,6 +95,13 @@ class Starts:
         """There was no room for a process: that says nothing about the server."""
         self._failed_at = self._clock()
 
+    def note_failed_ahead(self) -> None:
+        """A child could not be made ready before anybody asked for one.
+
+        Whoever asks may try all the same: it may have failed because nobody has asked.
+        """
+        self._failed_at = self._clock()
+
     @property
     def circuit(self) -> Literal["closed", "open", "half-open"]:
         """Whether a start is tried."""

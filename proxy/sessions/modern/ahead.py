@@ -84,6 +84,8 @@ class SharedAhead(Kind[SharedChild]):
 
     def judged(self, child: SharedChild, *, is_good: bool) -> None:
         """It is ready, or has not shown what it has to in time."""
-        self._starts.note(failed=not is_good)
-        if not is_good:
+        if is_good:
+            self._starts.note(failed=False)
+        else:
+            self._starts.note_failed_ahead()
             self._on_no_good(child)

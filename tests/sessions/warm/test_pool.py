@@ -9,6 +9,7 @@ import pytest
 from proxy.errors import TooManySessions
 from proxy.sessions import backoff
 from proxy.sessions.places import Places
+from proxy.sessions.warm import plan
 from proxy.sessions.warm import pool as pool_module
 from proxy.sessions.warm.plan import Plan
 from tests.sessions.warm.pools import alive, child, initialize, kill, opened, pooled, starts, until
@@ -167,12 +168,14 @@ async def test_a_server_that_was_broken_for_a_while_is_asked_again_afterwards(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Children that exit unasked show that it was not the question."""
-    monkeypatch.setattr(backoff, "FIRST_SECONDS", 0.02)
+    monkeypatch.setattr(backoff, "LAST_SECONDS", 0.02)
+    monkeypatch.setattr(plan, "LOOK_AGAIN_SECONDS", 0.05)
     (tmp_path / "broken").touch()
     async with pooled(child(folder=tmp_path), size=1) as it:
-        await until(lambda: len(starts(tmp_path)) >= 3, "it was tried again")
+        await until(lambda: len(starts(tmp_path)) >= 7, "it was tried again and again")
         assert not it.pool.has_served
         assert it.manager.starts.last_failed is True
+        assert it.manager.starts.circuit == "closed"  # a client may try, whatever the pool has found
         (tmp_path / "broken").unlink()
 
         await it.until_ready(1)
