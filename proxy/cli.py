@@ -44,7 +44,9 @@ GROUPS = {
         *("isolation", "shared_server_requests", "reuse_children", "max_reused_children"),
         *("max_sessions", "max_children", "idle_timeout_seconds", "unused_timeout_seconds"),
         *("session_age_seconds", "place_timeout_seconds"),
+        *("recover_sessions", "max_recoverable_sessions", "recovery_age_seconds"),
     ),
+    "What clients and the server may": ("allow_tool", "deny_tool", "strip_capability"),
     "Calls": (
         *("call_timeout_seconds", "call_timeout_total_seconds", "commit_after_seconds"),
         *("max_calls_per_child", "server_request_timeout_seconds"),
@@ -56,6 +58,8 @@ GROUPS = {
     "Server processes": (
         *("start_timeout_seconds", "stdin_grace_seconds", "term_grace_seconds"),
         *("stdin_stall_timeout_seconds", "max_line_bytes"),
+        *("on_child_exit", "max_respawns", "max_failed_starts", "pool_size", "pool_max_age_seconds"),
+        *("child_memory_bytes", "child_open_files", "child_cpu", "child_max_age_seconds", "child_max_calls"),
     ),
     "Requests and streams": (
         *("max_body_bytes", "max_uploads_size_bytes", "upload_stall_timeout_seconds", "min_upload_rate_bytes"),
