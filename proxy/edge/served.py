@@ -143,6 +143,7 @@ class Served:
         rules = ToolRules(settings.allow_tool, settings.deny_tool)
         if rules:
             self.manager.tools = self.modern.tools = rules
+        self.sharing.modern = self.modern.pool
         inbox = Inbox(
             uploads=shared.uploads, max_json_depth=settings.max_json_depth, stripped=settings.strip_capability
         )

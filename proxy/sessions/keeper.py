@@ -9,7 +9,7 @@ import anyio
 
 from proxy.child.process import Child, open_child
 from proxy.child.spec import ChildSpec
-from proxy.errors import ChildStartFailed, OutOfResources
+from proxy.errors import ProxyError
 from proxy.observe import Counts
 from proxy.sessions.backoff import Backoff
 from proxy.sessions.era import ServerEra
@@ -21,45 +21,28 @@ from proxy.sessions.session import Session
 logger = logging.getLogger(__name__)
 
 
-class ChildKeeper:
-    """The one child of a session, ended before another takes its place.
+class Keeper:
+    """What a session has of one child after the other.
 
     Its methods are called by one task. Whoever has called `start` calls `end`.
 
     Args:
         session: Whose child it is.
-        spec: How to start one.
-        places: Room for it, of which the session has one.
     """
 
-    def __init__(self, session: Session, spec: ChildSpec, places: Places) -> None:
+    def __init__(self, session: Session) -> None:
         self._session = session
-        self._spec = spec
-        self._places = places
-        self._lifetime: AbstractAsyncContextManager[Child] | None = None
-        self._child: Child | None = None
         self._started_at = 0.0
         self.has_killed = False
         """Whether it took SIGKILL to end the last of them."""
 
     async def start(self) -> None:
-        """Start a child and give it to the session.
+        """Come by a child and give it to the session. Raises ProxyError if there is none."""
+        raise NotImplementedError
 
-        Raises:
-            ChildStartFailed, OutOfResources: If it can't be started.
-        """
-        session, places = self._session, self._places
-        self._started_at = asyncio.get_running_loop().time()
-        lifetime = open_child(
-            self._spec,
-            on_lines=session.exchange.received,
-            on_gone=session.child_gone,
-            finder=places.finder,
-            watch=places.watch,
-        )
-        self._child, self._lifetime = await lifetime.__aenter__(), lifetime
-        places.started(self._child)
-        session.attach(self._child)
+    async def end(self) -> None:
+        """Be done with the child that is there. Shielded and bounded."""
+        raise NotImplementedError
 
     async def keep(self) -> None:
         """Replace the child whenever that is wanted, ever more slowly, until the session has ended."""
@@ -82,8 +65,44 @@ class ChildKeeper:
                 return
             try:
                 await self.start()
-            except (ChildStartFailed, OutOfResources):
+            except ProxyError:
                 continue  # which is in the log; `child_wanted` is still set
+
+
+class ChildKeeper(Keeper):
+    """The one child of a session, ended before another takes its place.
+
+    Args:
+        session: Whose child it is.
+        spec: How to start one.
+        places: Room for it, of which the session has one.
+    """
+
+    def __init__(self, session: Session, spec: ChildSpec, places: Places) -> None:
+        super().__init__(session)
+        self._spec = spec
+        self._places = places
+        self._lifetime: AbstractAsyncContextManager[Child] | None = None
+        self._child: Child | None = None
+
+    async def start(self) -> None:
+        """Start a child and give it to the session.
+
+        Raises:
+            ChildStartFailed, OutOfResources: If it can't be started.
+        """
+        session, places = self._session, self._places
+        self._started_at = asyncio.get_running_loop().time()
+        lifetime = open_child(
+            self._spec,
+            on_lines=session.exchange.received,
+            on_gone=session.child_gone,
+            finder=places.finder,
+            watch=places.watch,
+        )
+        self._child, self._lifetime = await lifetime.__aenter__(), lifetime
+        places.started(self._child)
+        session.attach(self._child)
 
     async def end(self) -> None:
         """End the child that is there. Shielded and bounded, as its ladder is."""

@@ -242,7 +242,8 @@ class SessionManager:
         """
         if self._tasks is None:
             raise Draining("The bridge is not running")
-        if shares and await self._has_shared_child():
+        if shares and self._shared is not None:
+            await self._shared_child_ready(self._shared)
             # From here on `_own_session` sees to it that it is counted no more.
             return await start_owner(
                 self._tasks, partial(self._own_session, None, True), undo=partial(self._never_begun, None, True)
@@ -259,23 +260,16 @@ class SessionManager:
         # From here on `_own_session` gives the place back, whatever happens to the caller.
         return await start_owner(self._tasks, partial(self._own_session, start), undo=partial(self._never_begun, start))
 
-    async def _has_shared_child(self) -> bool:
-        """Wait for the shared child. False if there can be none, so that each session needs one of its own.
-
-        Else the session has been counted, as whoever waits is.
-        """
-        if self._shared is None:
-            return False
+    async def _shared_child_ready(self, shared: SharedChildren) -> None:
+        """Wait for the shared child. On return the session is counted, as whoever waits is."""
         await self._take_slot()
-        is_there = False
         try:
-            is_there = await self._shared.ready() is not None
-            return is_there
-        finally:
-            if not is_there:
-                self._spawning -= 1
-                self._owned -= 1
-                self._wake()
+            await shared.ready()
+        except BaseException:
+            self._spawning -= 1
+            self._owned -= 1
+            self._wake()
+            raise
 
     async def _open_ahead(self) -> Session:
         """Begin a session that is nobody's yet, on a place that there is. Whoever gets it ends it, or has it taken.

@@ -232,6 +232,27 @@ async def test_the_death_of_the_child_ends_every_call_at_once_and_every_session(
             await until_counts(first, sessions=3, children=1)
 
 
+async def test_sessions_can_outlive_their_child_if_the_operator_wants_that() -> None:
+    with serving("--isolation", "shared", "--on-child-exit", "respawn", modes=("watchable",)) as daemon:
+        async with connected(daemon.url) as first:
+            one, other = await first.another(), await first.another()
+            before = await one.pid()
+            assert await one.answer(request(1, "resources/subscribe", {"uri": "file:///one"})) == done(1)
+
+            assert error_of(await other.post(call(2, "exit"))) == (500, -32603, 2)
+
+            pids = set()
+            for client in (one, other):
+                async with client.stream(call(3, "pid")) as events:  # what may have changed comes first
+                    *told, answer = await events.read_to_end()
+                assert [each["method"].rpartition("/")[2] for each in told][:1] == ["list_changed"]
+                pids.add(answer["result"]["pid"])
+            assert len(pids) == 1 and before not in pids
+            (subscribed,) = [line for line in await other.seen() if b"resources/subscribe" in line]
+            assert json.loads(subscribed)["params"] == {"uri": "file:///one"}
+            await until_counts(first, sessions=2, children=1)
+
+
 async def test_many_who_come_at_once_wait_for_one_start_that_counts_once() -> None:
     """914 processes for one machine's agents: what sharing is for."""
     with serving("--isolation", "shared", "--max-children", "1", modes=("late=1",)) as daemon:

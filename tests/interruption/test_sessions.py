@@ -63,12 +63,12 @@ OF_THE_OWNER = {
     "sessions/keeper.py open_session: keeper.end": "the session, its child, its place",
     "sessions/keeper.py ChildKeeper.start: lifetime.__aenter__": "the session, its place, a process that is starting",
     "sessions/keeper.py ChildKeeper.end: lifetime.__aexit__": "the session, its child, its place",
-    "sessions/keeper.py ChildKeeper.keep: session.child_wanted.wait": "the session, its child, its place",
+    "sessions/keeper.py Keeper.keep: session.child_wanted.wait": "the session, its child, its place",
 }
 WHEN_ITS_CHILD_IS_REPLACED = {
-    "sessions/keeper.py ChildKeeper.keep: self.end": "the session, its place, a dead child",
-    "sessions/keeper.py ChildKeeper.keep: session.ended.wait": "the session, its place",
-    "sessions/keeper.py ChildKeeper.keep: self.start": "the session, its place, a process that is starting",
+    "sessions/keeper.py Keeper.keep: self.end": "the session, its place, a dead child",
+    "sessions/keeper.py Keeper.keep: session.ended.wait": "the session, its place",
+    "sessions/keeper.py Keeper.keep: self.start": "the session, its place, a process that is starting",
 }
 OF_THE_BRIDGE = {
     "sessions/manager.py SessionManager.run: anyio.create_task_group": "everything",

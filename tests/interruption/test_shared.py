@@ -23,9 +23,9 @@ from tests.support.interrupt import FAULTS, WAYS, Interrupted, Walk, told, walk
 from tests.support.mcp import ACCEPT, Body, call, encode, hello
 
 HOLDS = {
-    "sessions/manager.py SessionManager.open: self._has_shared_child": "its count among the sessions",
-    "sessions/manager.py SessionManager._has_shared_child: self._take_slot": "nothing yet",
-    "sessions/manager.py SessionManager._has_shared_child: self._shared.ready": "its count among the sessions",
+    "sessions/manager.py SessionManager.open: self._shared_child_ready": "its count among the sessions",
+    "sessions/manager.py SessionManager._shared_child_ready: self._take_slot": "nothing yet",
+    "sessions/manager.py SessionManager._shared_child_ready: shared.ready": "its count among the sessions",
     "sessions/manager.py SessionManager._take_slot: self._places.changed": "its entry among those that wait",
     "sessions/shared/children.py SharedChildren.ready: process.settled.wait": "nothing: the start has its own task",
     "sessions/shared/turns.py Seat.acquire: waiter": "its entry among those that wait for their turn",
@@ -41,8 +41,11 @@ OF_THE_CHILD = {
 }
 OF_THE_SESSION = {
     "sessions/shared/children.py SharedChildren.join: self.ready": "the session",
-    "sessions/shared/session.py PortKeeper.keep: self._session.ended.wait": "the session, and its port",
-    "sessions/shared/session.py open_sharing_session: children.join": "the session, and its port",
+    "sessions/shared/children.py SharedChildren.ready: self.modern.shared": "the session",
+    "sessions/shared/session.py PortKeeper.start: lifetime.__aenter__": "the session",
+    "sessions/shared/session.py PortKeeper.end: lifetime.__aexit__": "the session, and its port",
+    "sessions/shared/session.py open_sharing_session: keeper.start": "the session",
+    "sessions/shared/session.py open_sharing_session: keeper.end": "the session, and its port",
 }
 """A fault there is a fault in its owner, as in `test_sessions.py`; its ways out are the same `with` blocks."""
 OF_THE_BRIDGE = {

@@ -64,6 +64,8 @@ class SharedChild:
         self.has_exited = False
         """Whether it has ended by itself."""
         self.holds = 0
+        self.users: dict[object, Callable[[], None]] = {}
+        """Sessions that use it, and how each is told that it serves no more."""
         self.rules: Rules | None = None
         self.rules_at = 0.0
         self.rules_lock = anyio.Lock()
@@ -106,7 +108,12 @@ class SharedChild:
     @property
     def is_busy(self) -> bool:
         """Whether ending it would take something from a client, or from one that is about to call."""
-        return bool(self.mux.has_calls or self.mux.listen_count or self.holds or self._is_leased)
+        return bool(self.users or self.mux.has_calls or self.mux.listen_count or self.holds or self._is_leased)
+
+    @property
+    def fault(self) -> ProxyError | None:
+        """Why it was ended, if that was for something that it did."""
+        return self._child.fault if self._child is not None else None
 
     # ---- life
 
@@ -169,6 +176,17 @@ class SharedChild:
         self.mux.fail_all(error)
         if self.translator is not None:
             self.translator.close()
+        users, self.users = self.users, {}
+        for lost in users.values():
+            try:
+                lost()
+            except Exception:  # of one session: the others are to know, too
+                logger.exception("end of a shared child not handled", extra={"child": self.tag})
+
+    def leave(self, user: object) -> None:
+        """A session uses it no more."""
+        self.users.pop(user, None)
+        self.idle_since = self._clock()
 
     def check(self, now: float) -> None:
         """Act on what has taken too long. Called a few times a second."""

@@ -165,7 +165,10 @@ class SharedProcess:
             self._child.link.send(INITIALIZED)
         self.hub.shaken(keep_handshake(response.members))
         self.settled.set()
-        logger.info("shared child ready", extra={"child": self.tag, "pid": self.pid, "serves": "sessions"})
+        if self.is_modern:
+            self.end("speaks no revision with a handshake", SessionEnded())
+        else:
+            logger.info("shared child ready", extra={"child": self.tag, "pid": self.pid, "serves": "sessions"})
 
     def gone(self, returncode: int | None) -> None:
         """The process is dead, or (None) has shut us out."""

@@ -27,14 +27,20 @@ from proxy.sessions.era import ServerEra
 from proxy.sessions.exits import Exits
 from proxy.sessions.hints import missing_package_hint
 from proxy.sessions.limits import SessionLimits
+from proxy.sessions.modern.child import SharedChild
+from proxy.sessions.modern.opening import own_request
+from proxy.sessions.modern.pool import Pool
 from proxy.sessions.places import Places
+from proxy.sessions.session import SessionChild
 from proxy.sessions.shared.child import SharedProcess
-from proxy.sessions.shared.port import Port
+from proxy.sessions.shared.modern_port import ModernPort
 from proxy.sessions.shared.turns import Turns
 from proxy.sessions.starts import Start, Starts
 
 logger = logging.getLogger(__name__)
 
+GROUP = "sessions"
+"""Of those that share a child of 2026-07-28: clients without sessions have another one, as they want other logs."""
 CHECK_SECONDS = 0.1
 """How often time-outs are looked at; each may be late by this."""
 EVICTABLE_AFTER_SECONDS = 5.0
@@ -73,6 +79,8 @@ class SharedChildren:
         newest_version: str | None = None,
     ) -> None:
         self.turns = Turns(limits.max_calls_per_child)
+        self.modern: Pool | None = None
+        """Where a child is had that speaks only 2026-07-28; set before `run`."""
         self._spec = spec
         self._limits = limits
         self._counts = counts
@@ -117,6 +125,11 @@ class SharedChildren:
         process = self._current
         return process is not None and process.settled.is_set() and not process.ended.is_set()
 
+    @property
+    def respawns(self) -> bool:
+        """Whether sessions outlive their child."""
+        return self._exits.respawns
+
     def report(self) -> dict[str, int]:
         """What `/health` shows."""
         process = self._current
@@ -124,8 +137,8 @@ class SharedChildren:
 
     # ---- getting one
 
-    async def ready(self) -> SharedProcess | None:
-        """The child, ready; None if the server has no handshake, so that it can't be shared in this way.
+    async def ready(self) -> SharedProcess | SharedChild:
+        """The child, ready, of the era that the server speaks to clients with a session.
 
         Waits for a start, and for room for a process.
 
@@ -133,7 +146,14 @@ class SharedChildren:
             Draining, ChildRestarting, CircuitOpen, TooManySessions, OutOfResources, ChildStartFailed,
                 ChildStartTimedOut: If there is none.
         """
-        while self._era.speaks_legacy is not False:
+        while True:
+            if self._era.speaks_legacy is False:
+                if self.modern is None:
+                    raise ChildRestarting
+                child = await self.modern.shared(GROUP, own_request("server/discover"))
+                if child.translator is None:
+                    return child
+                self._era.learned_legacy(True, "answered initialize")  # it was another server, once
             process = self._current
             if process is None:
                 process = self._begin()
@@ -142,19 +162,20 @@ class SharedChildren:
                 raise type(process.error)(str(process.error))  # one for each who waits
             if not process.ended.is_set():
                 return process
-        return None
 
     @asynccontextmanager
     async def join(
         self, *, on_lines: Callable[[list[Line]], None], on_gone: Callable[[int | None], None]
-    ) -> AsyncIterator[Port]:
-        """Use the child while the block is open.
-
-        Raises as `ready`, and ChildRestarting if there can be none.
-        """
+    ) -> AsyncIterator[SessionChild]:
+        """Use the child while the block is open. Raises as `ready`."""
         process = await self.ready()
-        if process is None:
-            raise ChildRestarting
+        if isinstance(process, SharedChild):
+            modern = ModernPort(process, on_lines=on_lines, on_gone=on_gone)
+            try:
+                yield modern
+            finally:
+                modern.close()
+            return
         port = process.join(on_lines=on_lines, on_gone=on_gone)
         try:
             yield port
@@ -236,8 +257,6 @@ class SharedChildren:
                     process.start_timed_out()
                 if process.error is None:
                     self._starts.note(failed=False)
-                if process.is_modern:
-                    process.end("speaks no revision with a handshake", ChildRestarting())
                 await process.ended.wait()
             self.cut += child.was_killed and self._is_ending
         finally:

@@ -1,31 +1,44 @@
 """What does a session own that shares its child?"""
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from proxy.observe import Counts
 from proxy.sessions.era import ServerEra
 from proxy.sessions.exits import Exits
+from proxy.sessions.keeper import Keeper
 from proxy.sessions.limits import SessionLimits
-from proxy.sessions.session import Session
+from proxy.sessions.session import Session, SessionChild
 from proxy.sessions.shared.children import SharedChildren
 
 
-class PortKeeper:
-    """The session's way to the child, which it has until one of them ends.
+class PortKeeper(Keeper):
+    """The port of a session, on one shared child after the other.
 
-    Attributes:
-        has_killed: Whether the end of the session took SIGKILL: never.
+    Args:
+        session: Whose it is.
+        children: Where a port is had.
     """
 
-    has_killed = False
+    def __init__(self, session: Session, children: SharedChildren) -> None:
+        super().__init__(session)
+        self._children = children
+        self._lifetime: AbstractAsyncContextManager[SessionChild] | None = None
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    async def start(self) -> None:
+        """Have a port and give it to the session. Raises as `SharedChildren.join`."""
+        session = self._session
+        self._started_at = asyncio.get_running_loop().time()
+        lifetime = self._children.join(on_lines=session.exchange.received, on_gone=session.child_gone)
+        port, self._lifetime = await lifetime.__aenter__(), lifetime
+        session.attach(port)
 
-    async def keep(self) -> None:
-        """Wait for the end of the session."""
-        await self._session.ended.wait()
+    async def end(self) -> None:
+        """Leave the port. Waits for nothing."""
+        lifetime, self._lifetime = self._lifetime, None
+        if lifetime is not None:
+            await lifetime.__aexit__(None, None, None)
 
 
 @asynccontextmanager
@@ -36,14 +49,13 @@ async def open_sharing_session(
 
     Raises as `SharedChildren.join`.
     """
-    # What follows when the child exits is not for each of its sessions to see to.
-    session = Session(limits=limits, counts=counts, era=era, exits=Exits(), places=children.turns.seat())
+    # What else follows when the child exits is not for each of its sessions to see to.
+    exits = Exits("respawn" if children.respawns else "end")
+    session = Session(limits=limits, counts=counts, era=era, exits=exits, places=children.turns.seat())
+    keeper = PortKeeper(session, children)
     try:
-        async with children.join(on_lines=session.exchange.received, on_gone=session.child_gone) as port:
-            session.attach(port)
-            try:
-                yield session, PortKeeper(session)
-            finally:
-                session.end("closed")
+        await keeper.start()
+        yield session, keeper
     finally:
         session.end("closed")
+        await keeper.end()
