@@ -43,6 +43,7 @@ TABLE = [
     Cell("session", "modern", "legacy", pids="aaaa", listens=True, tasks=False),
     Cell("session", "modern", "modern", pids="aaaa", listens=True, tasks=True),
     Cell("shared", "legacy", "legacy", pids="aaaa", listens=True, tasks=False),
+    Cell("shared", "legacy", "modern", pids="aaaa", listens=True, tasks=False),
     Cell("shared", "modern", "legacy", pids="aaaa", listens=True, tasks=False),
     Cell("shared", "modern", "modern", pids="aaaa", listens=True, tasks=True),
     Cell("request", "legacy", "legacy", pids="abcd", listens=False, tasks=False),
