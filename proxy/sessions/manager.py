@@ -212,7 +212,7 @@ class SessionManager:
             max_age_seconds=max_age_seconds,
             start_timeout_seconds=self._limits.start_timeout_seconds,
             start_soon=self._start_soon,
-            open_session=self.open,
+            open_session=lambda shares: self.open(shares=shares),
             publish=self.publish,
             end=self.end,
             counts=self._counts,

@@ -38,6 +38,7 @@ class _Remembered:
     wanted: Wanted
     uris: tuple[str, ...]
     version: str
+    shares: bool
     ended_at: float
     size_bytes: int
 
@@ -50,7 +51,7 @@ class Recovery:
         max_age_seconds: For how long.
         start_timeout_seconds: From the start of a child to the end of its handshake.
         start_soon: Runs something beside: a client that leaves must not end what others wait for.
-        open_session: Begins a session. May raise any ProxyError.
+        open_session: Begins a session, on a shared child if the one that has ended had one. May raise any ProxyError.
         publish: Lets it be found.
         end: Ends it.
         counts: What an operator may see.
@@ -64,7 +65,7 @@ class Recovery:
         max_age_seconds: float,
         start_timeout_seconds: float,
         start_soon: Callable[[Callable[[], Coroutine[Any, Any, None]]], None],
-        open_session: Callable[[], Coroutine[Any, Any, Session]],
+        open_session: Callable[[bool], Coroutine[Any, Any, Session]],
         publish: Callable[[Session, str | None], None],
         end: Callable[[Session, str], None],
         counts: Counts,
@@ -92,7 +93,7 @@ class Recovery:
         if told is None or not told.is_complete or session.version is None:
             return
         self.forget(session.id)
-        kept = _Remembered(told.wanted(), told.uris, session.version, self._clock(), told.size_bytes)
+        kept = _Remembered(told.wanted(), told.uris, session.version, session.shares, self._clock(), told.size_bytes)
         self._remembered[_key(session.id)] = kept
         self._size_bytes += kept.size_bytes
         self._expire()
@@ -136,7 +137,7 @@ class Recovery:
 
     async def _begin_again(self, key: bytes, session_id: str) -> Session:
         kept = self._remembered[key]
-        session = await self._open_session()
+        session = await self._open_session(kept.shares)
         session.connected()
         try:
             with anyio.move_on_after(self._start_timeout_seconds):

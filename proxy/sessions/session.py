@@ -96,6 +96,7 @@ class Session:
         end_reason: Why it ended, for the log.
         end_error: The same for a client that has not been told of the session yet.
         start_failed: Whether its child never became ready.
+        shares: Whether it has a port on a child that others use, too.
         may_come_back: Whether it has ended for a reason for which its client might go on with it.
         calls: That its child has served one by one, for clients without sessions.
 
@@ -149,6 +150,7 @@ class Session:
         self._connections = 0  # HTTP requests of the client whose connection is believed alive
         self._seen_at = self.created_at  # when the last of them went
         self._waiting_bytes = 0  # of messages that can't be given to the child yet
+        self.shares = places is not None
         self._places: CallPlaces = places or anyio.Semaphore(limits.max_calls_per_child)
         self._child: SessionChild | None = None
         self._attached_at = self.created_at

@@ -253,6 +253,22 @@ async def test_sessions_can_outlive_their_child_if_the_operator_wants_that() -> 
             await until_counts(first, sessions=2, children=1)
 
 
+async def test_sessions_that_live_again_share_a_child_again() -> None:
+    with serving("--isolation", "shared", "--recover-sessions") as daemon:
+        async with connected(daemon.url) as first:
+            one, other = await first.another(), await first.another()
+            before = await one.pid()
+            assert error_of(await other.post(call(2, "exit"))) == (500, -32603, 2)
+            await until_gone(before)
+
+            pids = set()
+            for client in (one, other):
+                async with client.stream(call(3, "pid")) as events:
+                    pids.add((await events.read_to_end())[-1]["result"]["pid"])
+            assert len(pids) == 1 and before not in pids
+            await until_counts(first, sessions=2, children=1)
+
+
 async def test_many_who_come_at_once_wait_for_one_start_that_counts_once() -> None:
     """914 processes for one machine's agents: what sharing is for."""
     with serving("--isolation", "shared", "--max-children", "1", modes=("late=1",)) as daemon:

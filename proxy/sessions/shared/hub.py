@@ -33,8 +33,9 @@ from proxy.protocol.tokens import token_in, with_request_token, with_token
 from proxy.sessions.replies import Replies
 from proxy.sessions.shared.attribution import Attribution
 from proxy.sessions.shared.levels import SET_LEVEL, Levels
-from proxy.sessions.shared.port import Port, SharedCall
+from proxy.sessions.shared.port import Port, Read, SharedCall
 from proxy.sessions.shared.questions import Questions
+from proxy.sessions.shared.tasks import LIST, STATUS, SharedTasks, asks_for_task
 from proxy.sessions.shared.watching import SUBSCRIBE, UNSUBSCRIBE, Watching
 
 logger = logging.getLogger(__name__)
@@ -72,6 +73,7 @@ class Hub:
         self._attribution = Attribution()
         self._levels = Levels(self.ask)
         self._watching = Watching(self.ask)
+        self._tasks = SharedTasks(self.ask)
         self._questions = Questions(may_ask=may_ask, counts=counts)
         self._replies = Replies(limit_bytes=reply_backlog_bytes, counts=counts)
         self._logged_at = -LOGGED_EVERY_SECONDS
@@ -117,6 +119,7 @@ class Hub:
         for line in self._questions.leave(port):
             self._reply(line)
         self._watching.leave(port)
+        self._tasks.leave(port)
         self._levels.leave(port)
 
     def check(self, now: float) -> None:
@@ -150,8 +153,12 @@ class Hub:
             self._watching.subscribe(port, port_id, params)
         elif request.method == UNSUBSCRIBE and self._watching.unsubscribe(port, port_id, params):
             return
+        elif request.method == LIST:
+            self._pass_on(port, request, self._tasks.own_of_list)
+        elif request.method.startswith("tasks/") and not self._tasks.is_own(port, params):
+            port.refuse(port_id, -32602, "Task not found")
         else:
-            self._pass_on(port, request)
+            self._pass_on(port, request, self._tasks.begun if asks_for_task(params) else None)
 
     def _begin_session(self, port: Port, initialize: Request) -> None:
         if port.capabilities is not None or self._handshake is None:
@@ -160,9 +167,9 @@ class Hub:
         port.capabilities = capabilities_of(initialize)
         port.answer(_id_of(initialize), self._handshake.answer_for(initialize))
 
-    def _pass_on(self, port: Port, request: Request) -> None:
+    def _pass_on(self, port: Port, request: Request, read: Read | None = None) -> None:
         raw_token = token_in(request.members)
-        call = SharedCall(port, _id_of(request), self._minter.mint(), raw_token)
+        call = SharedCall(port, _id_of(request), self._minter.mint(), raw_token, read)
         self._calls[call.child_id] = port.calls[call.port_id] = call
         self._attribution.began(call)
         members = request.members if raw_token is None else with_request_token(request.members, call.child_id)
@@ -229,7 +236,8 @@ class Hub:
         if call is not None:
             del call.port.calls[call.port_id]
             self._attribution.answered(call)
-            call.port.answer(call.port_id, response.members)
+            members = response.members if call.read is None else call.read(call.port, response.members)
+            call.port.answer(call.port_id, members)
         elif child_id in self._own:
             on_answer = self._own.pop(child_id)
             if on_answer is not None:
@@ -261,6 +269,9 @@ class Hub:
             self._spread(notification, wanting, "dropped.log_of_no_certain_session")
         elif method == "notifications/resources/updated":
             self._spread(notification, self._watching.watchers_of(params), "dropped.update_nobody_watches")
+        elif method == STATUS:
+            owner = self._tasks.owner(params)
+            self._spread(notification, [owner] if owner is not None else [], "dropped.status_of_nobodys_task")
         elif method in _LIST_CHANGES:
             self._spread(notification, self.ports, "dropped.notification_without_session")
         else:

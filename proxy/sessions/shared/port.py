@@ -16,6 +16,10 @@ from proxy.protocol.translate_to_modern import error_object
 logger = logging.getLogger(__name__)
 
 
+Read = Callable[["Port", Members], Members]
+"""Gets the answer to a call of this session; gives it as the session gets it."""
+
+
 class SharedCall:
     """One request of a session in progress at the child.
 
@@ -24,11 +28,15 @@ class SharedCall:
         port_id: The id that the session knows it by.
         child_id: The id, and the progress token, that the child knows it by.
         raw_token: The token under which the session wants to hear of its progress, if it does.
+        read: Looks at the answer, and may change it; None if nobody need.
     """
 
-    __slots__ = ("child_id", "port", "port_id", "raw_token")
+    __slots__ = ("child_id", "port", "port_id", "raw_token", "read")
 
-    def __init__(self, port: "Port", port_id: int, child_id: int, raw_token: Raw | None) -> None:
+    def __init__(
+        self, port: "Port", port_id: int, child_id: int, raw_token: Raw | None, read: "Read | None" = None
+    ) -> None:
+        self.read = read
         self.port = port
         self.port_id = port_id
         self.child_id = child_id

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from proxy.protocol.framing import OversizedLine
-from proxy.sessions.shared import attribution, watching
+from proxy.sessions.shared import attribution, tasks, watching
 from proxy.sessions.shared.attribution import LINGER_SECONDS
 from tests.sessions.shared.hubs import CAPABILITIES, Stage
 
@@ -683,6 +683,90 @@ def test_a_child_that_asks_and_reads_nothing_is_answered_only_so_often() -> None
 
     assert sum(map(len, stage.fake.sent_lines)) < 2000
     assert stage.count("dropped.reply_child_does_not_read") > 50
+
+
+# ---- tasks
+
+
+def begin_task(stage: Stage, client: Any, id_: int, task_id: str) -> None:
+    client.calls(id_, name="x", task={"ttl": 1000})
+    stage.answers(stage.take()[-1]["id"], task={"taskId": task_id, "status": "working"})
+    assert client.take()[-1]["result"]["task"]["taskId"] == task_id
+
+
+def test_a_task_is_for_the_session_that_has_begun_it() -> None:
+    stage = Stage()
+    one, other = stage.clients(2)
+    begin_task(stage, one, 1, "t1")
+    begin_task(stage, other, 1, "t2")
+
+    for method in ("tasks/get", "tasks/result", "tasks/cancel"):
+        one.calls(2, method, taskId="t2")
+        one.calls(3, method, taskId="unknown")
+        one.calls(4, method)
+        one.calls(5, method, taskId="t1")
+        assert [(m["id"], m["error"]["code"]) for m in one.take()] == [(2, -32602), (3, -32602), (4, -32602)]
+        assert [message["params"] for message in stage.take()] == [{"taskId": "t1"}]
+
+    stage.tells("notifications/tasks/status", taskId="t2", status="completed")
+    stage.tells("notifications/tasks/status", taskId="t3", status="completed")
+    assert [len(each) for each in heard(one, other)] == [0, 1]
+    assert stage.count("dropped.status_of_nobodys_task") == 1
+
+
+def test_a_list_of_tasks_has_those_of_its_session_alone() -> None:
+    stage = Stage()
+    one, other = stage.clients(2)
+    begin_task(stage, one, 1, "t1")
+    begin_task(stage, other, 1, "t2")
+    one.calls(2, "tasks/list")
+    listed = [{"taskId": "t1", "ttl": 1.5}, {"taskId": "t2"}, {"taskId": "t3"}, 7]
+    stage.answers(stage.take()[0]["id"], tasks=listed, nextCursor="c")
+
+    assert one.take()[0]["result"] == {"tasks": [{"taskId": "t1", "ttl": 1.5}], "nextCursor": "c"}
+    other.calls(2, "tasks/list")
+    stage.refuses(stage.take()[0]["id"])
+    assert other.take()[0]["error"]["code"] == -32000
+
+
+def test_the_tasks_of_a_session_end_with_it() -> None:
+    stage = Stage()
+    one, other = stage.clients(2)
+    begin_task(stage, one, 1, "t1")
+    begin_task(stage, other, 1, "t2")
+
+    stage.hub.leave(one.port)
+
+    assert [(m["method"], m["params"]) for m in stage.take()] == [("tasks/cancel", {"taskId": "t1"})]
+    other.calls(2, "tasks/get", taskId="t1")
+    assert other.take()[0]["error"]["code"] == -32602
+
+
+def test_only_so_many_tasks_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks, "MAX_TASKS", 1)
+    stage = Stage()
+    client = stage.client()
+    begin_task(stage, client, 1, "t1")
+    begin_task(stage, client, 2, "t2")
+
+    client.calls(3, "tasks/get", taskId="t1")
+    client.calls(4, "tasks/get", taskId="t2")
+
+    assert ([m["id"] for m in client.take()], len(stage.take())) == ([3], 1)
+
+
+def test_a_call_that_is_to_be_a_task_and_is_none_is_answered() -> None:
+    stage = Stage()
+    client = stage.client()
+    client.calls(1, name="x", task={})
+    client.calls(2, name="task", arguments={"task": 1})
+    first, second = stage.take()
+    stage.refuses(first["id"])
+    stage.answers(second["id"], task={"taskId": "t"})
+
+    assert [m["id"] for m in client.take()] == [1, 2]
+    client.calls(3, "tasks/get", taskId="t")  # it was no task: its result only looks like one
+    assert client.take()[0]["error"]["code"] == -32602
 
 
 # ---- what is left
