@@ -438,6 +438,8 @@ def test_a_level_that_the_child_refuses_is_not_set() -> None:
     stage.logs("detail", "debug")
 
     assert len(client.take()) == 1
+    stage.client()
+    assert stage.take() == []  # there is no level that it would have to change
 
 
 @pytest.mark.parametrize("level", ["loud", 7, None])
