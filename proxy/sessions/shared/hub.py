@@ -35,7 +35,7 @@ from proxy.sessions.shared.attribution import Attribution
 from proxy.sessions.shared.levels import SET_LEVEL, Levels
 from proxy.sessions.shared.port import Port, Read, SharedCall
 from proxy.sessions.shared.questions import Questions
-from proxy.sessions.shared.tasks import LIST, STATUS, SharedTasks, asks_for_task
+from proxy.sessions.shared.tasks import LIST, OF_ONE_TASK, STATUS, SharedTasks, asks_for_task
 from proxy.sessions.shared.watching import SUBSCRIBE, UNSUBSCRIBE, Watching
 
 logger = logging.getLogger(__name__)
@@ -155,7 +155,7 @@ class Hub:
             return
         elif request.method == LIST:
             self._pass_on(port, request, self._tasks.own_of_list)
-        elif request.method.startswith("tasks/") and not self._tasks.is_own(port, params):
+        elif request.method in OF_ONE_TASK and self._offers("tasks") and not self._tasks.is_own(port, params):
             port.refuse(port_id, -32602, "Task not found")
         else:
             self._pass_on(port, request, self._tasks.begun if asks_for_task(params) else None)

@@ -14,6 +14,7 @@ from proxy.sessions.shared.port import Port
 
 LIST = "tasks/list"
 CANCEL = "tasks/cancel"
+OF_ONE_TASK = frozenset({"tasks/get", "tasks/result", CANCEL})
 STATUS = "notifications/tasks/status"
 MAX_TASKS = 1024
 """Tasks of one child that are remembered. Ours: the oldest are forgotten, and can be asked for no more."""

@@ -14,7 +14,7 @@ from tests.support.fake_link import FakeLink
 
 Json = dict[str, Any]
 
-CAPABILITIES: Json = {"tools": {}, "logging": {}, "resources": {"subscribe": True}}
+CAPABILITIES: Json = {"tools": {}, "logging": {}, "resources": {"subscribe": True}, "tasks": {}}
 """What the child of these tests offers."""
 
 
@@ -58,7 +58,9 @@ class Stage:
         now: The time, which the test moves.
     """
 
-    def __init__(self, *, may_ask: bool = False, version: str = "2025-11-25") -> None:
+    def __init__(
+        self, *, may_ask: bool = False, version: str = "2025-11-25", capabilities: Json = CAPABILITIES
+    ) -> None:
         self.now = 100.0
         self.counts = Counts()
         self.fake = FakeLink()
@@ -70,7 +72,7 @@ class Stage:
             may_ask=may_ask, reply_backlog_bytes=1000, counts=self.counts, clock=lambda: self.now, tag="test"
         )
         self.hub.attach(self.fake)
-        result = {"protocolVersion": version, "capabilities": CAPABILITIES, "serverInfo": {"name": "x", "version": "1"}}
+        result = {"protocolVersion": version, "capabilities": capabilities, "serverInfo": {"name": "x", "version": "1"}}
         (answer,) = parse_child_line(json.dumps({"jsonrpc": "2.0", "id": 1, "result": result}).encode())
         assert isinstance(answer, Response)
         self.hub.shaken(keep_handshake(answer.members))

@@ -716,6 +716,17 @@ def test_a_task_is_for_the_session_that_has_begun_it() -> None:
     assert stage.count("dropped.status_of_nobodys_task") == 1
 
 
+def test_what_a_child_does_not_offer_is_its_own_to_refuse() -> None:
+    stage = Stage(capabilities={})
+    client = stage.client()
+    methods = ["tasks/get", "tasks/list", "resources/subscribe", "resources/unsubscribe", "logging/setLevel"]
+
+    for id_, method in enumerate(methods):
+        client.calls(id_, method, taskId="t", uri="file:///a", level="info")
+
+    assert [message["method"] for message in stage.take()] == methods
+
+
 def test_a_list_of_tasks_has_those_of_its_session_alone() -> None:
     stage = Stage()
     one, other = stage.clients(2)
