@@ -154,6 +154,21 @@ async def test_a_task_keeps_its_process_and_is_only_a_strangers(auto: Daemon) ->
         assert (refused.status_code, refused.json()["error"]["code"]) == (400, -32602)
 
 
+async def test_a_task_of_a_stranger_is_not_found_by_guessing(request_each: Daemon) -> None:
+    """SEP-2663: each task request must be authorised. The children of both call their first task the same."""
+    async with modern_client(request_each.url) as client:
+        begun = [await client.result(tool(1, "task", capabilities=TASKS, id="1", ask=True)) for _ in range(2)]
+        ids = [each["taskId"] for each in begun]
+        guessed = await client.post(modern(2, "tasks/get", {"taskId": "1"}, capabilities=TASKS))
+        seen = [await client.result(modern(3, "tasks/get", {"taskId": each}, capabilities=TASKS)) for each in ids]
+        await client.result(modern(4, "tasks/cancel", {"taskId": ids[0]}, capabilities=TASKS))
+        later = [await client.result(modern(5, "tasks/get", {"taskId": each}, capabilities=TASKS)) for each in ids]
+
+    assert (guessed.status_code, guessed.json()["error"]["code"]) == (400, -32602)
+    assert [each["taskId"] for each in seen] == ids and len({*ids, "1"}) == 3
+    assert [each["status"] for each in later] == ["cancelled", "input_required"]
+
+
 async def test_a_stranger_that_leaves_takes_its_process_along(auto: Daemon) -> None:
     async with modern_client(auto.url) as client:
         before = await children(client)

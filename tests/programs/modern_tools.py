@@ -23,7 +23,7 @@ ask-elicit [message?, schema?], ask-sample, ask-roots, ask-both, ask-n [rounds],
                              that can't be asked; with `take_back` [seconds] a legacy question is withdrawn
 url-required [key?]          like ask-url; legacy: -32042 first
 state-only [times]           input_required without questions, so often (modern)
-task [key?, ask?]            a task, if the client knows the extension; `ask`: it needs an answer
+task [key?, ask?, id?]       a task, if the client knows the extension; `ask`: it needs an answer; `id`: its name
 finish-task [taskId]         complete it, and tell its listeners
 end-listens, drop-listens    end all `subscriptions/listen`: with their result, or with notifications/cancelled
 write [text]                 these bytes as they are; `$ID` is the call's id. Not answered by itself
@@ -325,7 +325,7 @@ class Tasks:
 
     def begin(self, call: Call) -> Json:
         """Make a task; returns what names it to the client."""
-        id_ = os.urandom(8).hex()
+        id_ = call.arguments.get("id") or os.urandom(8).hex()
         asks = bool(call.arguments.get("ask"))
         head = {"taskId": id_, "createdAt": MOMENT, "lastUpdatedAt": MOMENT, "ttlMs": 60_000, "pollIntervalMs": 50}
         self.known[id_] = {**head, "status": "input_required" if asks else "working"}

@@ -37,8 +37,14 @@ def bind_answer(
         if kind == "input_required":
             return _bind_state(call, response, members, continuations)
         if kind == "task" and task_id is not None:
-            tasks.add(task_id, principal=call.principal.name, child=call.child)
+            is_strangers = call.principal.group is None
+            given = tasks.add(task_id, principal=call.principal.name, child=call.child, is_strangers=is_strangers)
             call.child.holds += 1
+            return _with_task_id(response, members, given)
+    elif call.task is not None and call.task.task_id != call.task.inner_id:
+        members = as_object(result) or {}
+        if text_at(members, "taskId") == call.task.inner_id:
+            return _with_task_id(response, members, call.task.task_id)
     return response
 
 
@@ -85,6 +91,12 @@ def _offered(result: Members, *, shares: bool) -> Members:
             }
             capabilities[name] = Raw(encode(members))
     return {**result, "capabilities": Raw(encode(capabilities))}
+
+
+def _with_task_id(response: Response, result: Members, task_id: str) -> Response:
+    if text_at(result, "taskId") == task_id:
+        return response
+    return _with_result(response, {**result, "taskId": Raw(encode(task_id))})
 
 
 def _with_result(response: Response, result: Members) -> Response:

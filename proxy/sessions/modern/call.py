@@ -15,6 +15,7 @@ from proxy.sessions.modern.continuations import Continuation
 from proxy.sessions.modern.listens import Listen
 from proxy.sessions.modern.mux import MuxCall
 from proxy.sessions.modern.opening import code_of
+from proxy.sessions.modern.tasks import Task
 from proxy.sessions.stream import Failure, Stream
 
 logger = logging.getLogger(__name__)
@@ -44,6 +45,7 @@ class ModernCall:
         stream: The messages of the response.
         code: Of the error that the child answered with; None otherwise.
         continuation: What it goes on with, if it is a retry.
+        task: What it asks for, if that is a task.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class ModernCall:
         self.stream = stream
         self.code: int | None = None
         self.continuation: Continuation[SharedChild] | None = None
+        self.task: Task[SharedChild] | None = None
         self.on_ended: Callable[[], None] = _nothing
         """Called once when nothing more will come from the child."""
         self._finish = finish

@@ -260,10 +260,11 @@ class ModernServing:
         request = call.request
         if not request.declares("extensions", TASKS_EXTENSION):
             raise CapabilityMissing(data={"requiredCapabilities": {"extensions": {TASKS_EXTENSION: {}}}})
-        child = self.tasks.find(request.text("taskId"), principal=call.principal.name).child
+        task = call.task = self.tasks.find(request.text("taskId"), principal=call.principal.name)
+        child = task.child
         if child.group is None:  # the task may be forgotten meanwhile
             call.on_ended = lambda: self._end_if_unneeded(child)
-        await self._send(call, child, {})
+        await self._send(call, child, {} if task.inner_id == task.task_id else {"taskId": Raw(encode(task.inner_id))})
 
     async def _listen(self, call: ModernCall) -> None:
         group = call.principal.group

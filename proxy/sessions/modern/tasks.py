@@ -1,11 +1,13 @@
 """Whose task is this, and where does it run?
 
 A child can't tell clients apart, so whoever knows a task's id could have it. Here it belongs to the client that was
-given it; to all others it does not exist.
+given it; to all others it does not exist. Where clients can't be told apart either, the id is the only thing that tells
+whose it is: they get one of ours, which nobody guesses.
 
 Spec: extension io.modelcontextprotocol/tasks (SEP-2663): each task request must be authorised.
 """
 
+import secrets
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -18,12 +20,21 @@ MAX_TASKS = 4096
 
 
 class Task(Generic[Child]):
-    """One task. `used_at` is when its client last asked for it, on the loop's clock."""
+    """One task.
 
-    __slots__ = ("child", "principal", "task_id", "used_at")
+    Attributes:
+        task_id: As its client knows it.
+        inner_id: As the child knows it.
+        principal: Whose it is.
+        child: Where it runs.
+        used_at: When its client last asked for it, on the loop's clock.
+    """
 
-    def __init__(self, task_id: str, principal: str, child: Child, now: float) -> None:
+    __slots__ = ("child", "inner_id", "principal", "task_id", "used_at")
+
+    def __init__(self, task_id: str, inner_id: str, principal: str, child: Child, now: float) -> None:
         self.task_id = task_id
+        self.inner_id = inner_id
         self.principal = principal
         self.child = child
         self.used_at = now
@@ -49,21 +60,29 @@ class Tasks(Generic[Child]):
     def __len__(self) -> int:
         return len(self._tasks)
 
-    def add(self, task_id: str, *, principal: str, child: Child) -> None:
-        """A child has begun a task for this client.
+    def add(self, inner_id: str, *, principal: str, child: Child, is_strangers: bool = False) -> str:
+        """A child has begun a task for this client; returns the id that the client gets.
+
+        Args:
+            inner_id: As the child calls it.
+            principal: Of the client.
+            child: The child.
+            is_strangers: Whether other clients go by the name of this one.
 
         Raises:
             AnswerUnusable: If another child has a task of this id for clients of this name: one of them would get the
                 other's.
         """
+        task_id = secrets.token_urlsafe(24) if is_strangers else inner_id
         key = (principal, task_id)
         before = self._tasks.get(key)
         if before is not None and before.child is not child:
             raise AnswerUnusable
         self._forget(key)
-        self._tasks[key] = Task(task_id, principal, child, self._clock())
+        self._tasks[key] = Task(task_id, inner_id, principal, child, self._clock())
         while len(self._tasks) > MAX_TASKS:
             self._forget(next(iter(self._tasks)))
+        return task_id
 
     def find(self, task_id: str | None, *, principal: str) -> Task[Child]:
         """A task of this client.

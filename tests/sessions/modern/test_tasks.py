@@ -104,3 +104,14 @@ def test_a_child_that_is_gone_takes_its_tasks_with_it() -> None:
     known.all.drop("a")
 
     assert (known.is_known("1"), known.is_known("2"), known.forgotten) == (False, True, [])
+
+
+def test_strangers_get_an_id_that_nobody_guesses() -> None:
+    """They go by one name, so the id alone tells whose a task is; and two children may count from one."""
+    known = Known()
+    ids = [known.all.add("1", principal="stranger", child=child, is_strangers=True) for child in "ab"]
+
+    assert len({*ids, "1"}) == 3 and all(len(each) >= 32 for each in ids)
+    assert not known.is_known("1", "stranger")
+    found = [known.all.find(each, principal="stranger") for each in ids]
+    assert [(task.child, task.inner_id) for task in found] == [("a", "1"), ("b", "1")]
