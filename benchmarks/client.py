@@ -72,13 +72,13 @@ def begin_session(lane: Lane) -> None:
 class HttpLane:
     """One connection to an HTTP server, and the session that was begun on it."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, path: str = "/mcp") -> None:
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=5)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket.setblocking(False)
         self._session = ""
         self._fixed = (
-            f" /mcp HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\ncontent-type: application/json\r\n"
+            f" {path} HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\ncontent-type: application/json\r\n"
             "accept: application/json, text/event-stream\r\n"
         )
         self._post = f"POST{self._fixed}content-length: ".encode()

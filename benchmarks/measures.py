@@ -5,11 +5,12 @@ Every measure starts its systems afresh, measures them in turn, round after roun
 """
 
 import selectors
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from statistics import median
+from statistics import median, quantiles
 from typing import TypeVar
 
 from benchmarks.client import EXCHANGE_SECONDS, Lane, exchange
@@ -25,7 +26,20 @@ from benchmarks.messages import (
     new_tag,
 )
 from benchmarks.report import Row
-from benchmarks.systems import DIRECT, FLOOR, LIGHT_CHILD, PROXY, SDK_CHILD, TICKING, Running, started
+from benchmarks.systems import (
+    CRASHING,
+    DIRECT,
+    FLOODING,
+    FLOOR,
+    LIGHT_CHILD,
+    PROXY,
+    SDK_CHILD,
+    SEVERAL,
+    TICKING,
+    WELL,
+    Running,
+    started,
+)
 
 MIB = 1 << 20
 PAYLOAD_BYTES = 10 * MIB
@@ -235,6 +249,53 @@ def _memory_per_session(plan: Plan, system: Running) -> float:
         return (system.memory_bytes() - before) / MEMORY_SESSIONS
 
 
+def neighbours(plan: Plan) -> list[Row]:
+    """What a server notices of two others in the same process, of which one crashes and one floods its stdout."""
+    alone = Row("serial echo beside two idle servers, p99", "ms")
+    beside = Row("the same beside one that crashes and one that floods, p99", "ms", aim="2x of idle ones")
+    ratio = Row("that as a multiple", "x", aim="2")
+    with started((SEVERAL,)) as (system,), system.sessions(1, server=WELL) as (lane,):
+        for _ in _echo_times(lane, plan.serial_calls // 4, first=1):
+            pass
+        for number in range(plan.rounds):
+            first = (2 * number + 1) * plan.serial_calls
+            idle = _p99(_echo_times(lane, plan.serial_calls, first=first))
+            with system.sessions(1, server=FLOODING), _crashing_again_and_again(system):
+                busy = _p99(_echo_times(lane, plan.serial_calls, first=first + plan.serial_calls))
+            alone.add(PROXY, idle * 1000)
+            beside.add(PROXY, busy * 1000)
+            ratio.add(PROXY, busy / idle)
+    return [alone, beside, ratio]
+
+
+@contextmanager
+def _crashing_again_and_again(system: Running) -> Iterator[None]:
+    """Somebody wants a session of the server that crashes, five times a second."""
+    is_over = threading.Event()
+
+    def ask() -> None:
+        while not is_over.wait(0.2):
+            lane = system.connect_to(CRASHING)
+            try:
+                exchange(lane, initialize(0))
+            except WrongAnswer:
+                continue  # 502, or 503 while its circuit is open
+            finally:
+                lane.close()
+
+    asker = threading.Thread(target=ask)
+    asker.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        asker.join()
+
+
+def _p99(seconds: Iterator[float]) -> float:
+    return quantiles(seconds, n=100)[98]
+
+
 def _echo_times(lane: Lane, count: int, *, first: int) -> Iterator[float]:
     tag = new_tag()
     for number in range(first, first + count):
@@ -306,4 +367,5 @@ MEASURES: dict[str, Callable[[Plan], list[Row]]] = {
     "stalls": stalls,
     "progress": progress,
     "memory": memory,
+    "neighbours": neighbours,
 }

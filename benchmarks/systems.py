@@ -27,6 +27,9 @@ DIRECT = "direct stdio"
 FLOOR = "Starlette floor"
 TICKING = "mcp-proxy with a ticker"
 POOLED = "mcp-proxy with a pool"
+SEVERAL = "mcp-proxy with three servers"
+"""One that is well, one that crashes at its start, one that floods its stdout."""
+WELL, CRASHING, FLOODING = "well", "crashing", "flooding"
 
 POOL_SIZE = 20
 
@@ -35,6 +38,8 @@ STOP_SECONDS = 15.0
 
 _HERE = Path(__file__).parent
 LIGHT_CHILD = (sys.executable, "-I", "-S", str(_HERE / "child.py"))
+FLOODING_CHILD = (sys.executable, "-I", "-S", str(_HERE / "flooding_child.py"))
+CRASHING_CHILD = (sys.executable, "-I", "-S", "-c", "raise SystemExit(3)")
 SDK_CHILD = (sys.executable, "-I", str(_HERE / "sdk_child.py"))
 
 
@@ -47,7 +52,7 @@ class Running:
     """A system that can be called now.
 
     Attributes:
-        name: One of `PROXY`, `DIRECT`, `FLOOR`, `TICKING` and `POOLED`.
+        name: One of `PROXY`, `DIRECT`, `FLOOR`, `TICKING`, `POOLED` and `SEVERAL`.
         child: What a session runs.
         port: Where it listens; None for direct stdio.
         pid: The server process, without its children; None for direct stdio.
@@ -62,13 +67,18 @@ class Running:
         """A connection of its own, or a child of its own; nothing has been said on it."""
         return PipeLane(self.child) if self.port is None else HttpLane(self.port)
 
+    def connect_to(self, server: str) -> Lane:
+        """The same to one of several servers."""
+        assert self.port is not None  # stdio has one
+        return HttpLane(self.port, f"/servers/{server}/mcp")
+
     @contextmanager
-    def sessions(self, count: int) -> Iterator[list[Lane]]:
+    def sessions(self, count: int, *, server: str = "") -> Iterator[list[Lane]]:
         """Initialized sessions, ended on the way out."""
         with ExitStack() as stack:
             lanes = []
             for _ in range(count):
-                lane = self.connect()
+                lane = self.connect_to(server) if server else self.connect()
                 stack.callback(lane.close)
                 begin_session(lane)
                 lanes.append(lane)
@@ -130,9 +140,13 @@ def _start(name: str, child: Sequence[str]) -> Iterator[Running]:
         yield Running(name, child)
         return
     port = _free_port()
-    with tempfile.TemporaryFile() as log:
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
-            _argv(name, port, child), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            _argv(name, port, child, Path(folder)),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
         )
         try:
             if not _listens(process, port):
@@ -143,13 +157,23 @@ def _start(name: str, child: Sequence[str]) -> Iterator[Running]:
             _stop(process)
 
 
-def _argv(name: str, port: int, child: Sequence[str]) -> list[str]:
+def _argv(name: str, port: int, child: Sequence[str], folder: Path) -> list[str]:
     if name == FLOOR:
         return [sys.executable, "-m", "benchmarks.floor", str(port)]
     if name == TICKING:
         return [sys.executable, "-m", "benchmarks.ticking", str(port), *child]
+    if name == SEVERAL:
+        return [sys.executable, "-m", "proxy", "--port", str(port), "--config", str(_config(folder, child))]
     flags = ["--pool-size", str(POOL_SIZE)] if name == POOLED else []
     return [sys.executable, "-m", "proxy", "--port", str(port), *flags, "--", *child]
+
+
+def _config(folder: Path, child: Sequence[str]) -> Path:
+    servers = {WELL: child, CRASHING: CRASHING_CHILD, FLOODING: FLOODING_CHILD}
+    path = folder / "servers.json"
+    entries = {name: {"command": argv[0], "args": argv[1:]} for name, argv in servers.items()}
+    path.write_text(json.dumps({"mcpServers": entries}))
+    return path
 
 
 def _free_port() -> int:
