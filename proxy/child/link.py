@@ -5,9 +5,11 @@ import logging
 import os
 from collections.abc import Callable
 from functools import partial
+from time import perf_counter
 from typing import Protocol
 
 from proxy.child.pipes import PipeReader, PipeWriter, undone
+from proxy.child.turns import Flood, Turns
 from proxy.protocol.framing import LineDecoder, OversizedLine, split_after
 
 logger = logging.getLogger(__name__)
@@ -15,8 +17,10 @@ logger = logging.getLogger(__name__)
 TRACE_BYTES = 2048
 """How much of a message is logged at DEBUG, the only level at which any of it is."""
 
-LINES_PER_TURN = 256
-"""Lines that are passed on before everybody else has a turn. Ours: a read may bring 100,000, and each takes 20 us."""
+LINES_AT_ONCE = 16
+"""Lines that are passed on before it is looked at the clock, or anybody else has a turn. Each takes 2 to 20 us."""
+_DECODED_LINES = 256
+"""Lines that are cut out of a read at once: it may bring 100,000."""
 
 Line = bytes | OversizedLine
 
@@ -62,8 +66,9 @@ class PipeLink(ChildLink):
     Callbacks run on the event loop as soon as there is something: no task stands between the pipe and its reader.
 
     Args:
-        on_lines: Gets the lines that a read completed, in order, at most `LINES_PER_TURN` at once.
+        on_lines: Gets the lines that a read completed, in order, at most `LINES_AT_ONCE` at once.
         on_closed: Called once when the child closes its stdout or can't be written to any more.
+        turns: What all links on this loop have in common.
     """
 
     def __init__(
@@ -74,6 +79,7 @@ class PipeLink(ChildLink):
         max_line_bytes: int,
         on_lines: Callable[[list[Line]], None],
         on_closed: Callable[[], None],
+        turns: Turns | None = None,
     ) -> None:
         self._is_traced = logger.isEnabledFor(logging.DEBUG)
         self._decoder = LineDecoder(max_line_bytes=max_line_bytes)
@@ -81,6 +87,9 @@ class PipeLink(ChildLink):
         self._on_closed = on_closed
         self._loop = asyncio.get_running_loop()
         self._waiting = b""  # was read and is not passed on yet; meanwhile nothing more is read
+        self._lines: list[Line] = []  # the same before that, cut into lines
+        self._turns = turns or Turns()
+        self._flood = Flood(self._turns)
         self._is_at_end = False
         self._outgoing: list[bytes] = []  # was sent in this turn of the loop
         self._outgoing_bytes = 0
@@ -98,6 +107,7 @@ class PipeLink(ChildLink):
         if self._is_traced:
             logger.debug("> %s", _shown(line))
         if not self._outgoing:
+            self._turns.message()
             self._loop.call_soon(self._write)
         self._outgoing.append(line)
         self._outgoing_bytes += len(line) + 1
@@ -138,7 +148,7 @@ class PipeLink(ChildLink):
     def drain(self) -> None:
         """Read what the child's stdout holds now, an unfinished last line included. For a child that is dead."""
         self._reader.drain()
-        while self._waiting:
+        while self._is_behind:
             self._pass_on_some()
         self._flush()
 
@@ -152,6 +162,7 @@ class PipeLink(ChildLink):
         self._on_lines = _ignore
         self._on_closed = _nothing
         self._waiting = b""
+        self._lines = []
         self._outgoing = []
         self._outgoing_bytes = 0
         self._writer.close()
@@ -166,9 +177,10 @@ class PipeLink(ChildLink):
             self._writer.write(b"\n".join(lines))
 
     def _data(self, data: bytes) -> None:
-        if self._waiting:  # read by `drain` in the middle of a flood
+        if self._is_behind:  # read by `drain` in the middle of a flood
             self._waiting += data
-        elif data.count(b"\n") <= LINES_PER_TURN:
+        elif data.count(b"\n") <= LINES_AT_ONCE:
+            self._turns.message()
             self._pass_on(self._decoder.feed(data))
         else:
             self._waiting = data
@@ -177,19 +189,30 @@ class PipeLink(ChildLink):
 
     def _turn(self) -> None:
         """Pass some of a flood on, and the rest after everybody else has had a turn."""
+        until = self._flood.turn_ends_at()
         try:
             self._pass_on_some()
+            while self._is_behind and perf_counter() < until:
+                self._pass_on_some()
         finally:
-            if self._waiting:
+            if self._is_behind:
                 self._loop.call_soon(self._turn)
             else:
                 self._reader.release()
                 if self._is_at_end:
                     self._eof()
 
+    @property
+    def _is_behind(self) -> bool:
+        """Whether something was read and is not passed on yet."""
+        return bool(self._lines or self._waiting)
+
     def _pass_on_some(self) -> None:
-        head, self._waiting = split_after(self._waiting, LINES_PER_TURN)
-        self._pass_on(self._decoder.feed(head))
+        if not self._lines:
+            head, self._waiting = split_after(self._waiting, _DECODED_LINES)
+            self._lines = self._decoder.feed(head)
+        some, self._lines = self._lines[:LINES_AT_ONCE], self._lines[LINES_AT_ONCE:]
+        self._pass_on(some)
 
     def _flush(self) -> None:
         self._pass_on(self._decoder.finish())
@@ -203,7 +226,7 @@ class PipeLink(ChildLink):
 
     def _eof(self) -> None:
         self._is_at_end = True
-        if self._waiting:
+        if self._is_behind:
             return
         self._flush()
         self._on_closed()

@@ -19,6 +19,7 @@ from proxy.child.spawn import Spawned, spawn
 from proxy.child.spec import ChildSpec
 from proxy.child.stderr import StderrDrain
 from proxy.child.strays import StrayFinder, end_strays, kill_strays
+from proxy.child.turns import Turns
 from proxy.child.watch import NoWatch, ProcessWatch
 from proxy.errors import OutOfResources, ProxyError
 
@@ -53,6 +54,7 @@ class Child:
         on_lines: Callable[[list[Line]], None],
         on_gone: Callable[[int | None], None],
         finder: StrayFinder,
+        turns: Turns | None,
     ) -> None:
         self.pid = spawned.process.pid
         self.was_killed = False
@@ -78,6 +80,7 @@ class Child:
                 max_line_bytes=spec.max_line_bytes,
                 on_lines=on_lines,
                 on_closed=self._pipe_closed,
+                turns=turns,
             )
             with undone(self.link.close):
                 self._death = DeathWatch(self.pid, is_dead=self._is_dead, on_death=self._died)
@@ -272,6 +275,7 @@ async def open_child(
     on_gone: Callable[[int | None], None],
     finder: StrayFinder | None = None,
     watch: ProcessWatch | None = None,
+    turns: Turns | None = None,
 ) -> AsyncIterator[Child]:
     """Start a child in a session and process group of its own; end it, with its group, on the way out.
 
@@ -284,13 +288,14 @@ async def open_child(
             it lives but has closed a pipe.
         finder: Finds what has left the group; shared by all that end at once.
         watch: Who else is told of the process.
+        turns: What all children on this loop have in common.
 
     Raises:
         ChildStartFailed, OutOfResources: If it can't be started. See `spawn`.
     """
     spawned = await spawn(spec)
     try:
-        child = Child(spec, spawned, on_lines=on_lines, on_gone=on_gone, finder=finder or StrayFinder())
+        child = Child(spec, spawned, on_lines=on_lines, on_gone=on_gone, finder=finder or StrayFinder(), turns=turns)
     except BaseException as exc:
         spawned.kill()
         if not isinstance(exc, OSError):

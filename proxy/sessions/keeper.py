@@ -99,6 +99,7 @@ class ChildKeeper(Keeper):
             on_gone=session.child_gone,
             finder=places.finder,
             watch=places.watch,
+            turns=places.turns,
         )
         self._child, self._lifetime = await lifetime.__aenter__(), lifetime
         places.started(self._child)

@@ -11,6 +11,7 @@ import anyio
 from proxy.child.memory import MemoryWatch
 from proxy.child.process import Child
 from proxy.child.strays import StrayFinder
+from proxy.child.turns import Turns
 from proxy.child.watch import NoWatch, ProcessWatch
 from proxy.observe import Counts
 from proxy.sessions.warm.slots import Slots
@@ -48,6 +49,8 @@ class Places:
         """Finds what has left the groups of those that end; shared, so that one look serves all."""
         self.watch: ProcessWatch = NoWatch()
         """Who else is told of every process; set before the first."""
+        self.turns = Turns()
+        """Keeps those that flood from holding up the others."""
         self.memory = MemoryWatch(counts or Counts())
         """Ends those that take too much; somebody has to run it."""
         self.evictors: list[Callable[[], bool]] = []

@@ -8,10 +8,18 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from proxy.child.link import LINES_PER_TURN, Line, PipeLink
+from proxy.child import turns as turns_module
+from proxy.child.link import LINES_AT_ONCE, Line, PipeLink
 from proxy.child.pipes import widen
 
-FLOOD = 4 * LINES_PER_TURN + 3
+FLOOD = 4 * LINES_AT_ONCE + 3
+
+
+@pytest.fixture(autouse=True)
+def short_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing here takes any time: after every part the turn is over."""
+    monkeypatch.setattr(turns_module, "SHORT_SECONDS", 0.0)
+    monkeypatch.setattr(turns_module, "LONG_SECONDS", 0.0)
 
 
 class Reader:
@@ -105,8 +113,23 @@ async def test_a_flood_is_passed_on_in_order_and_everybody_else_has_a_turn_in_be
         await until(lambda: len(reader.lines) > FLOOD)
 
         assert reader.lines == [*numbers(FLOOD), b"the rest of a line"]
-        assert max(map(len, reader.parts)) <= LINES_PER_TURN
+        assert max(map(len, reader.parts)) <= LINES_AT_ONCE
         assert len({seen for seen in turns if seen}) >= 5
+
+
+async def test_lines_that_take_no_time_are_passed_on_in_one_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A turn is a matter of time: ten thousand cheap lines need not wait for anybody each."""
+    monkeypatch.setattr(turns_module, "LONG_SECONDS", 60.0)
+    with linked() as (_, child, reader):
+        seen: set[int] = set()
+        child.write(flood())
+
+        while len(reader.lines) < FLOOD:
+            await checkpoint()
+            seen.add(len(reader.lines))
+
+        assert seen - {0} == {FLOOD}
+        assert max(map(len, reader.parts)) <= LINES_AT_ONCE
 
 
 async def test_what_follows_a_flood_is_read_after_it() -> None:
@@ -174,7 +197,7 @@ async def test_nothing_comes_from_a_link_that_is_closed_in_the_middle_of_a_flood
         await until(lambda: reader.parts)
         await anyio.wait_all_tasks_blocked()
 
-        assert reader.lines == numbers(LINES_PER_TURN)
+        assert reader.lines == numbers(LINES_AT_ONCE)
         assert reader.closed == 0
 
 

@@ -386,6 +386,7 @@ class Pool:
                 on_gone=child.gone,
                 finder=self._places.finder,
                 watch=self._places.watch,
+                turns=self._places.turns,
             ) as process:
                 self._places.started(process)
                 child.attach(process)

@@ -248,6 +248,7 @@ class SharedChildren:
                 on_gone=process.gone,
                 finder=self._places.finder,
                 watch=self._places.watch,
+                turns=self._places.turns,
             ) as child:
                 self._places.started(child)
                 process.attach(child)
