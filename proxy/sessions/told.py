@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from proxy.protocol.ids import text_at
 from proxy.protocol.jsontext import as_object
 from proxy.protocol.messages import Notification, Request
@@ -14,6 +16,7 @@ MAX_KEPT_BYTES = 1024 * 1024
 SUBSCRIBE = "resources/subscribe"
 UNSUBSCRIBE = "resources/unsubscribe"
 _REMEMBERED = frozenset({"initialize", "logging/setLevel", SUBSCRIBE, UNSUBSCRIBE})
+_KEPT_MEMBERS = ("jsonrpc", "id", "method", "params")
 
 
 class Wanted(NamedTuple):
@@ -64,10 +67,12 @@ class Told:
     def begun(self, child_id: int, request: Request) -> None:
         """A request was sent to the child."""
         if request.method in _REMEMBERED and not self._is_too_much:
-            self._open[child_id] = request
             self._kept_bytes += request.size_bytes
             if self._kept_bytes > MAX_KEPT_BYTES:
                 self._give_up()
+            else:
+                kept = self._open[child_id] = _copy(request)
+                self._kept_bytes -= request.size_bytes - kept.size_bytes
 
     def settled(self, child_id: int, *, is_agreed: bool) -> None:
         """A request was answered, or never will be."""
@@ -103,6 +108,12 @@ class Told:
         self._open.clear()
         self._subscriptions.clear()
         self._level = None
+
+
+def _copy(request: Request) -> Request:
+    """What a server is asked by it, in memory of its own: the members are views that would keep the whole body."""
+    members = {name: request.members[name].copy() for name in _KEPT_MEMBERS if name in request.members}
+    return replace(request, members=members, envelope=None)
 
 
 def _uri(request: Request) -> str:

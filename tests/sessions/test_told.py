@@ -1,6 +1,7 @@
 """What is remembered of a session for a child in the place of another, and how much at most."""
 
 import json
+import tracemalloc
 from typing import Any
 
 from proxy.protocol.messages import Notification, Request, parse_client_message
@@ -106,3 +107,23 @@ def test_a_refused_request_makes_room_for_others() -> None:
         session.subscribe("x" * (told_module.MAX_KEPT_BYTES - 1000), is_agreed=False)
 
     assert session.knows_all()
+
+
+def test_what_is_kept_takes_no_more_than_is_counted() -> None:
+    """Blanks around the members, and members that mean nothing, would cost more than all that counts."""
+    session = Session()
+    blanks, nothings = b" " * 1_000_000, b"".join(b'"%d":0,' % number for number in range(10_000))
+    tracemalloc.start()
+    try:
+        for number in range(20):
+            text = b'{"jsonrpc":"2.0",%b%b"id":7,"method":"resources/subscribe","params":{"uri":"x://%d"}}'
+            message = parse_client_message(text % (blanks, nothings, number))
+            assert isinstance(message, Request)
+            session.tell(message)
+            del message
+        used, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert len(session.told.wanted().subscriptions) == 20
+    assert used < 100_000
