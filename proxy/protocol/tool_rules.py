@@ -43,17 +43,16 @@ class ToolRules:
     def refusal(self, request: Request) -> str | None:
         """What to say to a request for a tool that is not there; None to any other.
 
-        Nobody but the server knows what a call without a proper name means: it is let through.
+        A call without a proper name is refused, too: a server may find one by position, or make a text of a list.
         """
         if request.method != CALL:
             return None
         params = request.envelope[0] if request.envelope is not None else as_object(request.members.get("params"))
         name = text_at(params or {}, "name")
         others = [key for key in params or {} if key.casefold() == "name" and key != "name"]
-        if not others and (name is None or self.permits(name)):  # some servers read names in any case
-            return None
-        name = name or ""
-        return f"Unknown tool: {name[:SHOWN_LETTERS]}"
+        if name is None or others:  # some servers read names in any case
+            return "Invalid params: name"
+        return None if self.permits(name) else f"Unknown tool: {name[:SHOWN_LETTERS]}"
 
     def listed(self, response: Response) -> Response:
         """The answer to a `tools/list` with those tools alone that are there; all else, `nextCursor` too, untouched."""

@@ -37,7 +37,7 @@ from proxy.protocol.messages import (
     refusal,
 )
 from proxy.protocol.routing import relates_to_a_call
-from proxy.protocol.tool_rules import LIST, ToolRules
+from proxy.protocol.tool_rules import CALL, LIST, ToolRules
 from proxy.sessions.asks import Asks
 from proxy.sessions.call import Call
 from proxy.sessions.limits import SessionLimits
@@ -186,6 +186,9 @@ class Exchange:
 
     def notify(self, notification: Notification) -> None:
         """Pass on a notification of the client. A cancellation also ends the call that it names."""
+        if notification.method == CALL and self.tools is not None:
+            self._counts.add("dropped.tool_call_without_id")  # a server may do it all the same, whatever the rules say
+            return
         if notification.method != "notifications/cancelled":
             if self.told is not None:
                 self.told.notified(notification)

@@ -8,7 +8,7 @@ import pytest
 
 from tests.e2e.serving import serving, serving_modern
 from tests.support.daemon import Daemon
-from tests.support.mcp import call, connected, health, open_session, request
+from tests.support.mcp import call, connected, health, notification, open_session, request
 from tests.support.modern import ALL, modern, modern_client, tool
 
 RULES = ("--deny-tool", "p?d", "--deny-tool", "sl*", "--strip-capability", "roots")
@@ -45,6 +45,21 @@ async def test_a_tool_that_is_denied_is_unknown_and_the_server_not_asked(daemon:
         assert not any(b'"pid"' in line for line in await client.seen())
         assert (await health(client))["counts"]["refused.tool"] >= 1
         assert (await client.answer(request(9, "tools/list")))["result"]["tools"][0]["name"] == "echo"
+
+
+@pytest.mark.parametrize("params", [{"name": ["pid"]}, ["pid", {}]])
+async def test_a_call_without_a_proper_name_never_reaches_the_server(daemon: Daemon, params: Any) -> None:
+    async with open_session(daemon.url) as client:
+        refused = await client.post({"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": params})
+        assert refusal_of(refused) == (200, -32602, "Invalid params: name")
+        assert not any(b'"pid"' in line for line in await client.seen())
+
+
+async def test_a_call_without_an_id_never_reaches_the_server(daemon: Daemon) -> None:
+    async with open_session(daemon.url) as client:
+        assert (await client.post(notification("tools/call", {"name": "pid", "arguments": {}}))).status_code == 202
+        assert not any(b'"pid"' in line for line in await client.seen())
+        assert (await health(client))["counts"]["dropped.tool_call_without_id"] >= 1
 
 
 async def test_in_a_batch_only_that_call_is_refused(daemon: Daemon) -> None:

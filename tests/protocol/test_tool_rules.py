@@ -79,9 +79,20 @@ def test_only_calls_of_tools_are_refused() -> None:
 
     assert rules.refusal(call({"name": "x"})) == "Unknown tool: x"
     assert rules.refusal(call({"name": "x"}, "prompts/get")) is None
-    assert rules.refusal(call({"name": 7})) is None
-    assert rules.refusal(call([])) is None
     assert rules.refusal(call({"name": "x" * 9000})) == "Unknown tool: " + "x" * SHOWN_LETTERS
+
+
+@pytest.mark.parametrize("params", [{"name": ["x"]}, {"name": 7}, {"name": None}, {}, ["x", {}], None])
+def test_a_call_without_a_proper_name_is_refused(params: Any) -> None:
+    """A server in JavaScript makes a text of a list, and some take what is called by its position."""
+    assert ToolRules(denied=("x",)).refusal(call(params)) == "Invalid params: name"
+
+
+def test_a_call_without_params_is_refused() -> None:
+    message = parse_client_message(b'{"jsonrpc":"2.0","id":1,"method":"tools/call"}')
+    assert isinstance(message, Request)
+
+    assert ToolRules(denied=("x",)).refusal(message) == "Invalid params: name"
 
 
 @pytest.mark.parametrize("name", ["Name", "NAME"])
