@@ -8,11 +8,11 @@ import logging
 from collections.abc import Callable
 
 from proxy.child.link import ChildLink, Line
-from proxy.errors import ProxyError
+from proxy.errors import ChildRestarting, ProxyError
 from proxy.observe import Counts
 from proxy.protocol.changes import may_have_changed
 from proxy.protocol.jsontext import encode
-from proxy.protocol.messages import Response, parse_child_line
+from proxy.protocol.messages import Request, Response, parse_child_line
 from proxy.protocol.versions import version_of_result
 from proxy.sessions.exchange import Exchange
 from proxy.sessions.modern.current_link import CurrentLink
@@ -79,8 +79,14 @@ class Revival(CurrentLink):
 
     def send(self, line: bytes) -> None:
         """Pass a line on to the child. While there is none that is ready only its own questions are answered."""
-        if self._is_ready or isinstance(parse_child_line(line)[0], Response):
+        if self._is_ready:
             self.write(line)
+            return
+        message, *_ = parse_child_line(line)
+        if isinstance(message, Response):
+            self.write(line)
+        elif isinstance(message, Request):  # kept, it could be done after its client was told that it failed
+            self._exchange.fail(_id_of(message), ChildRestarting())
         elif self._held_bytes + len(line) > MAX_HELD_BYTES:
             self._counts.add("dropped.told_while_restarting")
         else:
@@ -146,3 +152,8 @@ class Revival(CurrentLink):
         if wanted.initialized:
             self._exchange.received([*may_have_changed(answer.members.get("result"), self._told.uris)])
         self._on_ready()
+
+
+def _id_of(request: Request) -> int:
+    assert isinstance(request.id, int)  # the exchange mints them
+    return request.id

@@ -231,13 +231,17 @@ class Session:
             exchange.begin(request, stream)
 
     def _take_place_at_once(self, request: Request) -> bool:
-        if not self._is_reading or not self.path.is_ready_for(request.method):
+        if not self._is_taken_now(request):
             return False
         try:
             self._places.acquire_nowait()
         except anyio.WouldBlock:
             return False
         return True
+
+    def _is_taken_now(self, request: Request) -> bool:
+        """Whether there is a child for it, which reads."""
+        return self._is_reading and self.path.is_ready_for(request.method)
 
     async def _wait_for_place(self, request: Request) -> None:
         """Returns with a place, which the caller gives back."""
@@ -249,8 +253,9 @@ class Session:
                     has_place = True
                 if not has_place:
                     raise TooManyCalls
-                await self.path.ready_for(request.method, timeout_seconds=self._limits.place_timeout_seconds)
-                await self._stdin_taken()
+                while not self.has_ended and not self._is_taken_now(request):  # again: one may die during either wait
+                    await self.path.ready_for(request.method, timeout_seconds=self._limits.place_timeout_seconds)
+                    await self._stdin_taken()
         except BaseException:
             if has_place:
                 self._places.release()
