@@ -65,7 +65,8 @@ class SharedAhead(Kind[SharedChild]):
 
     def fits(self, child: SharedChild) -> bool:
         """Whether what a process was asked is what it would be asked now."""
-        return child.is_discovered if self._era.speaks_modern is True else self._era.speaks_modern is False
+        speaks_modern = self._era.speaks_modern
+        return speaks_modern is not None and child.was_asked_to_discover is speaks_modern
 
     async def start(self) -> SharedChild:
         """Start one for nobody yet. Raises as `Pool.own`."""
@@ -74,6 +75,7 @@ class SharedAhead(Kind[SharedChild]):
     async def prove(self, child: SharedChild) -> bool:
         """Wait until it has shown what it has to."""
         if self._era.speaks_modern is True:
+            child.was_asked_to_discover = True
             finding = await Discovery(child).finding(seconds=float("inf"))
             child.is_discovered = finding is Finding.MODERN
             return child.is_discovered

@@ -55,6 +55,8 @@ class SharedChild:
         """Whether calls that may ask their client something have it for themselves, one after the other."""
         self.is_ahead = False
         """Whether it was started before anybody asked, and is nobody's yet."""
+        self.was_asked_to_discover = False
+        """Whether it was asked what it is while it was nobody's, which settles its era."""
         self.is_discovered = False
         """Whether it has shown already that it speaks 2026-07-28."""
         self.is_ready = False

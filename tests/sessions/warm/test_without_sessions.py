@@ -95,6 +95,17 @@ async def test_one_of_an_older_server_shakes_hands_with_what_its_client_can_do(t
         assert it.served.counts.snapshot()["pool.hit"] == 1
 
 
+async def test_one_that_has_not_answered_yet_is_used_when_none_is_ready(tmp_path: Path) -> None:
+    async with warm(tmp_path, "modern-only", "late-discover=1", size=1) as it:
+        await it.call()
+        await it.until_ready(1)
+        await it.call()
+        await until(lambda: len(it.served.started) == 3, "the next is started")
+
+        assert (await it.call())["pid"] == it.served.started[2]
+        assert it.served.counts.snapshot()["pool.hit_before_proof"] == 1
+
+
 async def test_a_group_gets_one_when_its_own_has_died(tmp_path: Path) -> None:
     async with warm(tmp_path, "modern-only", size=1) as it:
         first = (await it.served.tool(a_call(1, "pid")))["pid"]
@@ -132,4 +143,5 @@ async def test_one_that_was_asked_the_wrong_question_is_not_used(tmp_path: Path)
         used = (await it.call())["pid"]
 
         assert used != ahead
+        assert it.served.verdict == (False, True)  # the other would have refused a handshake
         await until(lambda: ahead not in it.served.alive, "it was ended")
