@@ -9,7 +9,7 @@ import pytest
 from proxy.errors import TooManySessions
 from proxy.sessions import backoff
 from proxy.sessions.places import Places
-from proxy.sessions.warm import plan
+from proxy.sessions.warm import plan, slots
 from proxy.sessions.warm import pool as pool_module
 from proxy.sessions.warm.plan import Plan
 from tests.sessions.warm.pools import alive, child, initialize, kill, opened, pooled, starts, until
@@ -90,10 +90,21 @@ async def test_one_that_is_handed_out_is_not_judged_any_more(tmp_path: Path) -> 
         await until(lambda: len(starts(tmp_path)) == 1, "it is being proved")
         tasks = len(asyncio.all_tasks())
 
-        await opened(it.manager)
+        session = await it.manager.open()
+        await initialize(session)
 
         await until(lambda: len(asyncio.all_tasks()) < tasks, "nobody waits for its proof")
-        assert it.manager.starts.last_failed is False
+        assert not session.start_failed
+
+
+async def test_a_slot_is_for_one_start_after_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slots, "SLOT_SECONDS", 1000.0)
+    places = Places(max_children=8)
+    places.slots = slots.Slots(1)
+    async with pooled(child(folder=tmp_path), size=3, places=places) as it:
+        await it.until_ready(3)
+
+        assert places.slots.free(asyncio.get_running_loop().time()) == 1
 
 
 async def test_it_does_not_refill_while_a_client_waits_for_its_child(tmp_path: Path) -> None:
@@ -299,21 +310,15 @@ async def test_a_full_pool_does_not_let_more_sessions_begin_than_there_may_be(tm
 
 
 async def test_a_place_that_somebody_waits_for_is_not_refilled(tmp_path: Path) -> None:
-    places = Places(max_children=2)
-    async with (
-        pooled(child(folder=tmp_path), size=1, places=places) as it,
-        pooled(child(), size=0, places=places) as other,
-    ):
+    async with pooled(child(folder=tmp_path), size=1, max_children=1) as it:
         await it.until_ready(1)
-        pids = [await opened(other.manager)]
 
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(opened, other.manager)
-            await until(lambda: it.counts.snapshot() == {"pool.evicted": 1}, "one makes room")
-        await settled()
+        with it.places.wish() as make_room:
+            assert make_room()
+            await until(lambda: it.places.free == 1, "there is room")
+            await settled()
+            assert len(starts(tmp_path)) == 1
 
-        assert len(starts(tmp_path)) == 1
-        kill(pids[0])
         await it.until_ready(1)
 
 
@@ -326,6 +331,9 @@ async def test_a_drain_ends_what_is_nobodys_and_starts_nothing_more(tmp_path: Pa
         await opened(it.manager)
 
         it.pool.close("shutdown")
+        it.places.wake()
+        await settled()
+        assert len(it.pool) == 0
         await it.manager.drain(1.0)
 
         assert it.places.taken == 0
