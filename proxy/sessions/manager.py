@@ -265,6 +265,8 @@ class SessionManager:
         await self._take_slot()
         try:
             await shared.ready()
+            if self._tasks is None:  # the end has begun meanwhile
+                raise Draining
         except BaseException:
             self._spawning -= 1
             self._owned -= 1
@@ -377,7 +379,8 @@ class SessionManager:
         if session.may_come_back and self.recovery is not None:
             session.may_come_back = False
             self.recovery.remember(session)
-        self._sessions.pop(session.id, None)
+        if self._sessions.get(session.id) is session:  # else it lives again, in another one under its id
+            del self._sessions[session.id]
         self._unpublished.discard(session)
         self._ahead.discard(session)
         self._wake()
@@ -492,6 +495,8 @@ class SessionManager:
             except Exception:  # of one session: the others must end all the same
                 logger.exception("session ended badly", extra={"session": session.tag, "pid": session.pid})
             self._forget(session)
+        if self._shared is not None:  # whoever waits for it would hold up the end
+            self._shared.end_all(reason)
 
     async def drain(self, grace_seconds: float) -> None:
         """Begin nothing new, let open calls finish for `grace_seconds`, then end every session.

@@ -189,3 +189,51 @@ async def test_without_the_setting_an_ended_session_is_404() -> None:
         async with open_session(daemon.url) as client:
             await end_of(client)
             assert error_of(await client.post(call(1, "echo")))[:2] == (404, -32001)
+
+
+async def test_a_session_lives_on_when_the_last_process_of_it_is_gone_at_last() -> None:
+    """The ladder of one that does not want to end takes longer than the start of the next."""
+    flags = ("--recover-sessions", "--idle-timeout", "0.4s", "--stdin-grace", "0.5s", "--term-grace", "0.5s")
+    with serving(*flags, modes=("ignore-sigterm", "grandchild")) as daemon:
+        async with open_session(daemon.url) as client:
+            first = await client.pid()
+
+            async def is_over() -> bool:
+                return bool((await health(client))["sessions"] == 0)
+
+            await until(is_over, "the session has ended")
+            async with client.listen() as _:
+                second = await client.pid()
+                assert second != first
+
+                async def is_alone() -> bool:
+                    return bool((await health(client))["children"] == 1)
+
+                await until(is_alone, "the first one and its own are gone")
+                assert await client.pid() == second
+
+
+async def pid_of(client: Client) -> int:
+    """The process id of its child; what comes before the answer is left unread."""
+    async with client.stream(call("pid?", "pid")) as events:
+        if events.kind == "application/json":
+            answer = json.loads(await events.body())
+        else:
+            *_, answer = await events.read_to_end()
+    return int(answer["result"]["pid"])
+
+
+async def test_sessions_that_shared_a_process_share_the_next() -> None:
+    with serving("--isolation", "shared", "--recover-sessions") as daemon:
+        async with open_session(daemon.url) as one, open_session(daemon.url) as other:
+            pid = await pid_of(one)
+            assert await pid_of(other) == pid
+            os.kill(pid, signal.SIGKILL)
+
+            async def are_over() -> bool:
+                return bool((await health(one))["sessions"] == 0)
+
+            await until(are_over, "both sessions have ended")
+            again = await pid_of(one)
+            assert again != pid
+            assert await pid_of(other) == again

@@ -168,7 +168,7 @@ class WarmPool:
 
     def missed(self, kind: str) -> None:
         """Nothing fit, and a child is started for a client."""
-        if self.size:
+        if kind in self._kinds and self.size:
             self._demand.append(kind)
             self._misses += 1
             self._counts.add("pool.miss")
@@ -282,6 +282,9 @@ class WarmPool:
             return
         kind = entry.kind
         child = entry.child = await kind.start()
+        if entry not in self._entries:  # it was dropped in the moment in which its child was there
+            self._end(child, "dropped")
+            return
         is_asked = self._asks_for_proof or not kind.is_proof_optional
         if await self._proves_itself(kind, child, is_asked):
             entry.is_ready = self.has_served = True

@@ -9,9 +9,11 @@ import pytest
 from proxy.errors import TooManySessions
 from proxy.sessions import backoff
 from proxy.sessions.places import Places
+from proxy.sessions.session import Session
 from proxy.sessions.warm import plan, slots
 from proxy.sessions.warm import pool as pool_module
 from proxy.sessions.warm.plan import Plan
+from proxy.sessions.warm.sessions import SessionsAhead
 from tests.sessions.warm.pools import alive, child, initialize, kill, opened, pooled, starts, until
 
 
@@ -366,3 +368,26 @@ async def test_a_fault_in_a_plan_costs_one_look(tmp_path: Path, monkeypatch: pyt
 
         await it.until_ready(1)
         assert faults == []
+
+
+async def test_one_that_is_dropped_in_the_moment_in_which_it_is_there_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody cancels a task that has what it waited for."""
+    async with pooled(child(), size=1, max_children=1) as it:
+        start = SessionsAhead.start
+
+        async def started_and_dropped(kind: SessionsAhead) -> Session:
+            session = await start(kind)
+            monkeypatch.undo()
+            it.pool.make_room()
+            return session
+
+        monkeypatch.setattr(SessionsAhead, "start", started_and_dropped)
+        await until(lambda: it.counts.snapshot().get("pool.evicted") == 1, "it was dropped")
+        await it.until_ready(1)  # there is room for one
+
+
+async def test_a_kind_that_is_not_kept_is_not_missed() -> None:
+    async with pooled(child(), size=1) as it:
+        it.pool.missed("another kind")
+
+        await it.until_ready(1)
