@@ -201,14 +201,18 @@ class _Daemon:
         # default action would leave the children behind.
         if self._bridge.settings.config is not None or signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
             ours.append(signal.SIGHUP)
-        with anyio.open_signal_receiver(*ours) as signals:
-            async with anyio.create_task_group() as reloads:  # a slow disk must not keep a SIGTERM waiting
-                task_status.started()
-                async for signum in signals:
-                    if signum == signal.SIGHUP and self._bridge.settings.config is not None:
-                        reloads.start_soon(self._reload)
-                    else:
-                        self._stop(signum)
+        try:
+            with anyio.open_signal_receiver(*ours) as signals:
+                async with anyio.create_task_group() as reloads:  # a slow disk must not keep a SIGTERM waiting
+                    task_status.started()
+                    async for signum in signals:
+                        if signum == signal.SIGHUP and self._bridge.settings.config is not None:
+                            reloads.start_soon(self._reload)
+                        else:
+                            self._stop(signum)
+        finally:
+            for each in ours:  # the last moments are no time to die of one; nothing is started in them
+                signal.signal(each, signal.SIG_IGN)
 
     def _child_exited(self, returncode: int) -> None:
         """Stop as that child has, unless we stop already. A shell calls the end by signal n 128 + n."""

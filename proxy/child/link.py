@@ -148,9 +148,10 @@ class PipeLink(ChildLink):
     def drain(self) -> None:
         """Read what the child's stdout holds now, an unfinished last line included. For a child that is dead."""
         self._reader.drain()
-        while self._is_behind:
-            self._pass_on_some()
-        self._flush()
+        lines, data = self._lines, self._waiting
+        self._lines, self._waiting = [], b""
+        # All at once: of a flood of noise, whoever gets it looks at the beginning only.
+        self._pass_on([*lines, *self._decoder.feed(data), *self._decoder.finish()])
 
     def close_stdin(self) -> None:
         """The first step of every ending."""

@@ -172,6 +172,16 @@ async def test_the_last_words_of_a_dead_child_are_all_there_when_they_are_asked_
         assert len(reader.lines) == FLOOD + 1
 
 
+async def test_the_last_words_of_a_dead_child_come_at_once_however_many() -> None:
+    """So that of a flood of noise the beginning alone is looked at."""
+    with linked() as (link, child, reader):
+        child.write(flood())
+        link.drain()
+
+        assert reader.lines == numbers(FLOOD)
+        assert len(reader.parts) <= 3
+
+
 @pytest.mark.parametrize("is_drained", [False, True])
 async def test_the_end_comes_once_and_after_the_last_line(is_drained: bool) -> None:
     with linked() as (link, child, reader):

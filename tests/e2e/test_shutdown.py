@@ -131,6 +131,17 @@ async def test_a_second_signal_ends_everything_at_once() -> None:
             assert await ended(daemon, 5) == 1
 
 
+async def test_no_signal_is_the_death_of_it_whenever_it_comes() -> None:
+    """From the first one to its last moment. Design part 2, exit codes."""
+    with serving() as daemon:
+        async with open_session(daemon.url):
+            while daemon.process.poll() is None:
+                daemon.signal()
+                await anyio.sleep(0.002)
+
+        assert await ended(daemon) == 1
+
+
 async def test_idle_sessions_do_not_hold_it_up() -> None:
     """Exit 0; GET streams end, children are gone."""
     with serving("--drain-timeout", "30s") as daemon:
