@@ -203,6 +203,9 @@ class SessionManager:
         """
         if self.recovery is not None:
             self.recovery.forget(session_id)
+            ended = self._sessions.get(session_id)
+            if ended is not None:  # its owner has not said so yet, and is not to have it remembered
+                ended.may_come_back = False
         self.end(self.find(session_id), "deleted by its client")
 
     def recover_sessions(self, *, max_sessions: int, max_age_seconds: float) -> None:

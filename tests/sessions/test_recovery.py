@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from proxy.child.spec import ChildSpec
 from proxy.errors import SessionNotFound
 from proxy.observe import Counts
 from proxy.protocol.messages import Request, parse_client_message
@@ -11,6 +12,8 @@ from proxy.sessions import recovery as recovery_module
 from proxy.sessions.era import ServerEra
 from proxy.sessions.exits import Exits
 from proxy.sessions.limits import SessionLimits
+from proxy.sessions.manager import SessionManager
+from proxy.sessions.places import Places
 from proxy.sessions.recovery import Recovery
 from proxy.sessions.session import Session
 from proxy.sessions.told import Told
@@ -107,3 +110,25 @@ async def test_ids_are_secrets_and_not_kept() -> None:
 async def test_an_id_that_nobody_has_is_not_found() -> None:
     with pytest.raises(SessionNotFound):
         await recovery(Clock()).recover("x")
+
+
+async def test_what_its_client_has_deleted_is_not_remembered_although_its_child_is_still_being_ended() -> None:
+    manager = SessionManager(
+        spec=ChildSpec(argv=("true",), env={}),
+        limits=SessionLimits(),
+        counts=Counts(),
+        max_sessions=1,
+        places=Places(max_children=1),
+    )
+    manager.recover_sessions(max_sessions=2, max_age_seconds=100.0)
+    session = ended()
+    manager._sessions[session.id] = session
+    session.may_come_back = True
+    session.end("its children die one after the other")
+
+    with pytest.raises(SessionNotFound):
+        manager.say_goodbye(session.id)
+
+    manager._forget(session)  # as its owner does when the child is gone
+    assert manager.recovery is not None
+    assert len(manager.recovery) == 0
