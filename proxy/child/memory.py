@@ -4,10 +4,10 @@ RLIMIT_AS would end programs that only reserve addresses, as Node does at its st
 few times a second, by one task for all children.
 """
 
-import asyncio
 import logging
 import os
 import signal
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -26,6 +26,8 @@ LOOK_SECONDS = 0.25
 """How often. What allocates a gigabyte a second is a quarter of one over its limit when it is ended."""
 _REST = 20
 """A look is followed by a pause of so many times its own length at least: a twentieth of one CPU is enough."""
+MAX_PAUSE_SECONDS = 2.0
+"""But never of more: ten thousand idle processes make a look slow, and must not give a child time to take it all."""
 
 
 @dataclass
@@ -38,6 +40,7 @@ class Family:
         limit_bytes: What they may take together.
         members: Those that lived at the last look.
         used_bytes: What they took then; of shared pages a share each, if it was near the limit.
+        is_headless: Whether the child was seen to be gone: its id may be another process's from then on.
     """
 
     pid: int
@@ -45,6 +48,7 @@ class Family:
     limit_bytes: int
     members: set[Stat] = field(default_factory=set)
     used_bytes: int = 0
+    is_headless: bool = False
 
     @property
     def is_over(self) -> bool:
@@ -58,12 +62,13 @@ class Looker:
     def __init__(self) -> None:
         self._strangers: set[tuple[int, int]] = set()  # adopted, and of none of the families
 
-    def look(self, families: Iterable[Family]) -> None:
-        """See who belongs to each and what they take.
+    def look(self, families: Iterable[Family]) -> float:
+        """See who belongs to each and what they take. Returns how long this has kept a CPU busy, in seconds.
 
         Raises:
             OSError: If there is no descriptor left to look with.
         """
+        began = time.thread_time()  # on the wall a busy machine would make it look long
         by_marker = {family.marker: family for family in families}
         orphans = children(os.getpid()) - {family.pid for family in by_marker.values()}
         for pid in orphans:
@@ -71,6 +76,7 @@ class Looker:
         self._strangers = {(pid, started) for pid, started in self._strangers if pid in orphans}
         for family in by_marker.values():
             _look_at(family)
+        return time.thread_time() - began
 
     def _adopt(self, pid: int, by_marker: dict[bytes, Family]) -> None:
         """Find the family of what has lost its parent and is now ours to look after. Looked for once."""
@@ -87,7 +93,7 @@ class Looker:
 
 def _look_at(family: Family) -> None:
     known = {member.pid: member.started for member in family.members}
-    todo = [family.pid, *known]
+    todo = [*known] if family.is_headless else [family.pid, *known]
     seen: dict[int, tuple[Stat, int]] = {}
     while todo:
         pid = todo.pop()
@@ -96,6 +102,7 @@ def _look_at(family: Family) -> None:
             continue  # gone, or another one that was given its id
         seen[pid] = usage
         todo += children(pid)
+    family.is_headless = family.pid not in seen
     family.members = {stat for stat, _ in seen.values()}
     family.used_bytes = sum(resident for _, resident in seen.values())
     if family.is_over:  # forked processes share most of their pages, which were counted for each
@@ -129,24 +136,29 @@ class MemoryWatch:
 
     async def run(self) -> None:
         """Watch for ever. Costs nothing while no child has a limit."""
-        clock = asyncio.get_running_loop().time
         limiter = anyio.CapacityLimiter(1)  # of its own: a host may hold all the threads that are shared
         while True:
             if not self._families:
                 self._wanted = anyio.Event()
                 await self._wanted.wait()
-            began = clock()
+            busy_seconds = 0.0
             families = dict(self._families)
             try:
-                await anyio.to_thread.run_sync(self._looker.look, list(families.values()), limiter=limiter)
+                busy_seconds = await anyio.to_thread.run_sync(
+                    self._looker.look, list(families.values()), limiter=limiter
+                )
+                members: list[Stat] = []
                 for child, family in families.items():
                     if family.is_over and child in self._families:
                         self._end(child, family)
+                        members += family.members
+                if members:
+                    await anyio.to_thread.run_sync(_kill, members, limiter=limiter)
             except (OSError, RuntimeError) as exc:  # out of descriptors or threads; next time
                 logger.warning("memory of children not looked at", extra={"error": type(exc).__name__})
             except Exception:  # it would end the daemon
                 logger.exception("memory of children not looked at")
-            await anyio.sleep(max(LOOK_SECONDS, _REST * (clock() - began)))
+            await anyio.sleep(_pause_seconds(busy_seconds))
 
     def _end(self, child: Child, family: Family) -> None:
         """At once: while it is asked to go it would go on taking."""
@@ -163,6 +175,15 @@ class MemoryWatch:
         )
         child.fault = ChildOverMemory()
         child.kill()
-        for pid in still_alive(family.members):
-            with suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
+
+
+def _pause_seconds(busy_seconds: float) -> float:
+    """How long to leave them alone after a look that took so much of a CPU."""
+    return min(MAX_PAUSE_SECONDS, max(LOOK_SECONDS, _REST * busy_seconds))
+
+
+def _kill(members: Iterable[Stat]) -> None:
+    """End what is left of a family. Takes as long as a look at it: for a thread."""
+    for pid in still_alive(members):
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)

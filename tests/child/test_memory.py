@@ -148,7 +148,24 @@ def test_a_process_with_a_number_that_is_used_again_is_another_one() -> None:
         assert pids(family) == {family.pid}
 
 
+def test_the_id_of_a_child_that_is_gone_is_not_looked_at_again() -> None:
+    """It may be given to a process of somebody else, while what the child has started is still being ended."""
+    with process(TAKES.format(size=10)) as (other, _):
+        family = Family(2**22 + 1, b"SOMETHING=else", limit_bytes=1)
+        Looker().look([family])
+        family.pid = other.pid
+        Looker().look([family])
+
+        assert family.members == set()
+        assert not family.is_over
+
+
 # ---- the watch
+
+
+@pytest.mark.parametrize(("busy", "pause"), [(0.0, 0.25), (0.02, 0.4), (0.9, 2.0), (60.0, 2.0)])
+def test_the_pause_after_a_look_is_as_long_as_it_was_busy_and_never_long(busy: float, pause: float) -> None:
+    assert memory._pause_seconds(busy) == pytest.approx(pause)
 
 
 @contextmanager
@@ -185,10 +202,10 @@ async def test_a_look_that_fails_is_not_the_last(
     faults = [OSError(24, "full"), RuntimeError("no thread"), ValueError("a bug")]
 
     class Failing(Looker):
-        def look(self, families: Any) -> None:
+        def look(self, families: Any) -> float:
             if faults:
                 raise faults.pop(0)
-            super().look(families)
+            return super().look(families)
 
     watch._looker = Failing()
     with quick(monkeypatch):
@@ -207,7 +224,7 @@ async def test_nothing_is_looked_at_while_no_child_has_a_limit() -> None:
     watch = MemoryWatch(Counts())
 
     class Never(Looker):
-        def look(self, families: Any) -> None:
+        def look(self, families: Any) -> float:
             raise AssertionError("looked")
 
     watch._looker = Never()
