@@ -76,6 +76,11 @@ def child_environment(
     return {**env, **extra, MARKER: marker}
 
 
+def _one_word(program: str) -> str:
+    """What to do about the commonest mistake in a config file."""
+    return "; in a config file the words behind the program stand in args" if " " in program else ""
+
+
 def find_program(argv: Sequence[str], *, env: Mapping[str, str], cwd: str | None) -> str:
     """Where the program of a command is.
 
@@ -89,10 +94,10 @@ def find_program(argv: Sequence[str], *, env: Mapping[str, str], cwd: str | None
         path = Path(cwd or ".") / program
         if shutil.which(str(path)) is None:
             what = "is not executable" if path.is_file() else "does not exist"
-            raise ProgramNotFound(f"{program!r} {what} (looked at {path.absolute()})")
+            raise ProgramNotFound(f"{program!r} {what} (looked at {path.absolute()}){_one_word(program)}")
         return str(path)
     search = env.get("PATH", os.defpath)
     found = shutil.which(program, path=search)
     if found is None:
-        raise ProgramNotFound(f"there is no program {program!r} (looked in PATH: {search})")
+        raise ProgramNotFound(f"there is no program {program!r} (looked in PATH: {search}){_one_word(program)}")
     return found

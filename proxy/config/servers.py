@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 from pydantic import ValidationError
@@ -63,14 +64,14 @@ def servers_of(settings: Settings, file: ConfigFile | None) -> Servers:
     if settings.has_own_server:
         found[settings.server_name] = settings
     if file is not None:
-        warnings += [f"{file.path}: {key} is no setting and left out" for key in top_settings(file)[1]]
+        warnings += [_left_out(f"{file.path}: {key} is no setting", key) for key in top_settings(file)[1]]
     for name, command in settings.named_server.items():
         _add(found, name, _derived(settings, name, {"command": command}, where=f"--named-server {name}"))
     for entry in file.servers if file is not None else ():
         assert file is not None  # it has entries
         where = f"{file.path}: server {entry.name!r}"
         overrides, unknown = _overrides(entry)
-        warnings += [f"{where}: mcp_proxy.{key} is no setting of a server and left out" for key in unknown]
+        warnings += [_left_out(f"{where}: mcp_proxy.{key} is no setting of a server", key) for key in unknown]
         _add(found, entry.name, _derived(settings, entry.name, {**_own(settings, entry), **overrides}, where=where))
     if not found:
         raise ConfigError(f"{file.path if file else '--config'}: names no server that is to be served here")
@@ -111,6 +112,11 @@ def _names(fields: set[str] | frozenset[str]) -> dict[str, str]:
     return {name: field for field in fields for name in (field, option_name(field))}
 
 
+def _left_out(what: str, key: str) -> str:
+    near = get_close_matches(key, map(option_name, PER_SERVER), n=1, cutoff=0.75)
+    return f"{what} and left out" + (f"; did you mean {near[0]}, under mcp_proxy?" if near else "")
+
+
 def _derived(settings: Settings, name: str, own: Mapping[str, Any], *, where: str) -> Settings:
     if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", name) or not name.strip("."):
         raise ConfigError(f"{where}: a server's name has letters, digits, '.', '_' and '-' in it, at most 64")
@@ -120,7 +126,11 @@ def _derived(settings: Settings, name: str, own: Mapping[str, Any], *, where: st
     except ValidationError as exc:
         fault = exc.errors(include_url=False, include_input=False)[0]
         field = str(fault["loc"][0]) if fault["loc"] else ""
-        what = f"{option_name(field)}: {allowed(field)}" if field in PER_SERVER else fault["msg"]
+        what = (
+            f"mcp_proxy.{option_name(field)}: not allowed; it must be {allowed(field)}"
+            if field in PER_SERVER
+            else fault["msg"]
+        )
         raise ConfigError(f"{where}: {what}") from None
 
 
@@ -133,7 +143,8 @@ def _add(found: dict[str, Settings], name: str, settings: Settings) -> None:
 def _default(settings: Settings, found: Mapping[str, Settings]) -> str | None:
     if settings.default_server is not None:
         if settings.default_server not in found:
-            raise ConfigError(f"--default-server {settings.default_server}: there is no such server")
+            there_are = ", ".join(sorted(found))
+            raise ConfigError(f"--default-server {settings.default_server}: there is no such server, but {there_are}")
         return settings.default_server
     if settings.has_own_server:
         return settings.server_name

@@ -36,6 +36,8 @@ from proxy.settings import Settings
 
 logger = logging.getLogger(__name__)
 
+NOT_FOUND = {"error": "Not Found", "hint": "GET /servers lists what is served here, and where"}
+
 HEALTH_PATHS = ("/health", "/healthz", "/readyz")
 
 
@@ -316,12 +318,13 @@ def read_servers(settings: Settings) -> Servers:
 
 
 async def _not_there(scope: Scope, receive: Receive, send: Send) -> None:
-    await JSONResponse({"error": "Not Found"}, 404)(scope, receive, send)
+    await JSONResponse(NOT_FOUND, 404)(scope, receive, send)
 
 
 async def _plain_error(_: Request, exc: Exception) -> Response:
     assert isinstance(exc, HTTPException)  # registered for nothing else
-    return JSONResponse({"error": exc.detail}, exc.status_code, headers=exc.headers)
+    body = NOT_FOUND if exc.status_code == 404 else {"error": exc.detail}
+    return JSONResponse(body, exc.status_code, headers=exc.headers)
 
 
 async def _own_fault(_: Request, __: Exception) -> Response:

@@ -71,13 +71,29 @@ def test_unknown_keys_are_named(tmp_path: Path) -> None:
     assert "mcp_proxy.port is no setting of a server" in warnings
 
 
+def test_a_misspelt_key_is_named_with_what_was_meant(tmp_path: Path) -> None:
+    file = {"idle_timout": 5, "mcpServers": {"a": entry(mcp_proxy={"deny_tols": ["x"]})}}
+
+    warnings = " ".join(servers(tmp_path, file).warnings)
+    assert "idle_timout is no setting and left out; did you mean idle_timeout" in warnings
+    assert "mcp_proxy.deny_tols is no setting of a server and left out; did you mean deny_tool" in warnings
+
+
 @pytest.mark.parametrize(
     ("file", "argv", "said"),
     [
         ({"mcpServers": {}}, [], "names no server"),
         ({"mcpServers": {"a b": entry()}}, [], "server 'a b': a server's name has letters"),
-        ({"mcpServers": {"a": entry(mcp_proxy={"max_sessions": 0})}}, [], "server 'a': max_sessions: a whole number"),
-        ({"mcpServers": {"a": entry()}}, ["--default-server", "b"], "--default-server b: there is no such server"),
+        (
+            {"mcpServers": {"a": entry(mcp_proxy={"max_sessions": 0})}},
+            [],
+            "server 'a': mcp_proxy.max_sessions: not allowed; it must be a whole number",
+        ),
+        (
+            {"mcpServers": {"a": entry()}},
+            ["--default-server", "b"],
+            "--default-server b: there is no such server, but a",
+        ),
         ({"mcpServers": {"a": entry()}}, ["--named-server", "a", "x"], "two servers are called 'a'"),
     ],
 )
