@@ -29,20 +29,34 @@ def with_token(line: bytes, token: int, raw_token: Raw) -> bytes:
 
 
 def token_in(members: Members) -> Raw | None:
-    """The progress token that a request asks for, as it is written; None if it asks for none."""
-    params = members.get("params")
-    if params is None or _names_no_token(bytes(params)):
-        return None
-    raw = (as_object((as_object(params) or {}).get("_meta")) or {}).get("progressToken")
+    """The progress token that a request asks for, as it is written; None if it asks for none, or for no legal one."""
+    raw = (_meta_with_token(members) or {}).get("progressToken")
     return raw.copy() if raw is not None and decode_id(raw) is not None else None
 
 
-def with_request_token(members: Members, token: int) -> Members:
-    """The members of a request that asks for progress, asking for it under this token."""
-    params = as_object(members.get("params")) or {}
-    meta = as_object(params.get("_meta")) or {}
-    changed = {**params, "_meta": Raw(encode({**meta, "progressToken": token}))}
-    return {**members, "params": Raw(encode(changed))}
+def under_token(members: Members, token: int) -> tuple[Members, Raw | None]:
+    """The members of a request, asking for progress under this token if they ask for any; and the token they named.
+
+    One that is no legal token (null, 5.0) is left out: the child could take it for a number that is another request's.
+    """
+    meta = _meta_with_token(members)
+    if meta is None or "progressToken" not in meta:
+        return members, None
+    raw_token = token_in(members)
+    if raw_token is None:
+        del meta["progressToken"]
+    else:
+        meta["progressToken"] = Raw(b"%d" % token)
+    params = {**(as_object(members["params"]) or {}), "_meta": Raw(encode(meta))}
+    return {**members, "params": Raw(encode(params))}, raw_token
+
+
+def _meta_with_token(members: Members) -> Members | None:
+    """The `_meta` of a request; None if it can be told without a look at it that no token is named there."""
+    params = members.get("params")
+    if params is None or _names_no_token(bytes(params)):
+        return None
+    return as_object((as_object(params) or {}).get("_meta"))
 
 
 def _names_no_token(params: bytes) -> bool:

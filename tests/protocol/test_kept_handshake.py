@@ -7,7 +7,7 @@ import pytest
 
 from proxy.protocol.kept_handshake import keep_handshake
 from proxy.protocol.messages import Request, parse_child_line, parse_client_message
-from proxy.protocol.tokens import token_in, with_request_token
+from proxy.protocol.tokens import token_in, under_token
 
 
 def initialize(**params: Any) -> Request:
@@ -56,9 +56,11 @@ def test_the_token_of_a_request_is_found_and_replaced(params: str, token: bytes 
     (request,) = parse_child_line(f'{{"jsonrpc":"2.0","id":1,"method":"m","params":{params}}}'.encode())
     assert isinstance(request, Request)
 
-    found = token_in(request.members)
+    changed, found = under_token(request.members, 12)
 
+    assert found == token_in(request.members)
     assert (bytes(found) if found is not None else None) == token
-    if found is not None:
-        changed = with_request_token(request.members, 12)
+    if token is not None:
         assert json.loads(bytes(changed["params"]))["_meta"] == {"progressToken": 12}
+    else:
+        assert b'"_meta":{"progressToken"' not in bytes(changed["params"])

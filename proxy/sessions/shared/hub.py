@@ -29,7 +29,7 @@ from proxy.protocol.messages import (
     pong,
     progress_token_of,
 )
-from proxy.protocol.tokens import token_in, with_request_token, with_token
+from proxy.protocol.tokens import under_token, with_token
 from proxy.sessions.replies import Replies
 from proxy.sessions.shared.attribution import Attribution
 from proxy.sessions.shared.levels import SET_LEVEL, Levels
@@ -168,12 +168,12 @@ class Hub:
         port.answer(_id_of(initialize), self._handshake.answer_for(initialize))
 
     def _pass_on(self, port: Port, request: Request, read: Read | None = None) -> None:
-        raw_token = token_in(request.members)
-        call = SharedCall(port, _id_of(request), self._minter.mint(), raw_token, read)
+        child_id = self._minter.mint()
+        members, raw_token = under_token(request.members, child_id)
+        call = SharedCall(port, _id_of(request), child_id, raw_token, read)
         self._calls[call.child_id] = port.calls[call.port_id] = call
         self._attribution.began(call)
-        members = request.members if raw_token is None else with_request_token(request.members, call.child_id)
-        self._send(encode({**members, "id": call.child_id}))
+        self._send(encode({**members, "id": child_id}))
 
     def _told_by(self, port: Port, notification: Notification) -> None:
         if notification.method == "notifications/cancelled":

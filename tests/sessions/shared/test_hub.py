@@ -52,6 +52,18 @@ def test_the_same_progress_tokens_of_two_clients_are_different_ones_for_the_chil
     assert stage.count("dropped.progress_of_no_call") == 2
 
 
+@pytest.mark.parametrize("token", ["1.0", "1e0", "null", "true", "[1]", '"' + "1" * 5000 + '"'])
+def test_a_token_that_is_none_does_not_reach_the_child_which_could_take_it_for_anothers(token: str) -> None:
+    stage = Stage()
+    client = stage.client()
+
+    client.port.send(
+        b'{"jsonrpc":"2.0","id":4,"method":"x","params":{"n":1.0,"_meta":{"progressToken":%s,"a":1}}}' % token.encode()
+    )
+
+    assert b'"params":{"n":1.0,"_meta":{"a":1}}' in stage.fake.sent_lines[-1]
+
+
 def test_a_token_whose_name_is_written_with_escapes_is_one_all_the_same() -> None:
     stage = Stage()
     client = stage.client()
