@@ -1,5 +1,7 @@
 """What is known of one request of a client while it is open?"""
 
+from msgspec import Raw
+
 from proxy.protocol.messages import Request
 from proxy.sessions.stream import Stream
 
@@ -11,7 +13,8 @@ class Call:
         client_id: The id that the client knows it by.
         raw_id: The same as the client wrote it.
         method: What is called.
-        progress_token: The token for its progress, if there is one.
+        progress_token: The token for its progress that the child knows, if there is one.
+        raw_token: The same as the client wrote it, if the child knows another.
         child_id: The id that the child knows it by.
         stream: Where its answer, progress and questions go.
         started_at: When it was sent to the child, on the loop's clock.
@@ -27,6 +30,7 @@ class Call:
         "moved_at",
         "progress_token",
         "raw_id",
+        "raw_token",
         "started_at",
         "stream",
     )
@@ -36,6 +40,7 @@ class Call:
         self.raw_id = request.raw_id
         self.method = request.method
         self.progress_token = request.progress_token
+        self.raw_token: Raw | None = None
         self.child_id = child_id
         self.stream = stream
         self.initialize = request if request.method == "initialize" else None

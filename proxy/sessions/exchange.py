@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import anyio
+import msgspec
 
 from proxy.child.link import Line, Link
 from proxy.errors import (
@@ -37,6 +38,7 @@ from proxy.protocol.messages import (
     refusal,
 )
 from proxy.protocol.routing import relates_to_a_call
+from proxy.protocol.tokens import under_token, with_token
 from proxy.protocol.tool_rules import CALL, LIST, ToolRules
 from proxy.sessions.asks import Asks
 from proxy.sessions.call import Call
@@ -90,6 +92,8 @@ class Exchange:
         """Called when a call has left the tables."""
         self.refuses_asks = False
         """Whether the child is told at once that its client can't be asked: nobody could know whose an answer is."""
+        self.mints_tokens = False
+        """Whether the child knows progress by tokens of ours: another client may use those of this one after it."""
         self.failed_calls = 0
         """Calls that were answered here instead of by the child, which may be busy with them still."""
         self.owner_of: Callable[[int], int | None] = lambda _: None
@@ -174,10 +178,14 @@ class Exchange:
         self.streams.make_way()
         child_id = self.mint()
         call = Call(request, child_id, stream, self._clock())
+        if self.mints_tokens:
+            members, call.raw_token = under_token(request.members, child_id)
+            request = msgspec.structs.replace(request, members=members)
+            call.progress_token = child_id if call.raw_token is not None else None
         self._calls[child_id] = call
         self._child_ids[request.id] = child_id
-        if request.progress_token is not None:
-            self._by_token[request.progress_token] = call
+        if call.progress_token is not None:
+            self._by_token[call.progress_token] = call
         if self.told is not None:
             self.told.begun(child_id, request)
         self.link.send(request.encode(id=child_id))
@@ -359,6 +367,8 @@ class Exchange:
             self._counts.add("dropped.progress_of_no_call")
             return
         call.moved_at = self._clock()
+        if call.raw_token is not None:
+            message = with_token(message, call.child_id, call.raw_token)
         self._put(call.stream, message)
 
     def _put(self, stream: Stream, message: bytes) -> None:

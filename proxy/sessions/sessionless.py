@@ -217,7 +217,7 @@ class Sessionless:
             session = await self._manager.open()
         except TooManySessions as exc:
             raise TooManyCalls("Too many processes; try again later") from exc
-        session.exchange.refuses_asks = True
+        session.exchange.refuses_asks = session.exchange.mints_tokens = True
         session.connected()
         try:
             with anyio.move_on_after(self._start_timeout_seconds):

@@ -430,6 +430,24 @@ async def test_children_of_a_server_without_state_serve_one_call_after_the_other
         await until_counts(client, sessions=2, children=2)
 
 
+async def test_late_progress_of_a_call_is_not_taken_for_that_of_the_next_clients() -> None:
+    """SDKs number their tokens from 0 on, so that of one client is that of the next."""
+    async with bridge(reuse_children=True) as (running, client):
+        text = '{"jsonrpc":"2.0","id":$ID,"result":{}}\n'
+        first = await client.answer(call(1, "write", token=1, text=text))
+        (said,) = (await client.answer(call(1, "seen", part='"write"')))["result"]["lines"]
+        late = json.loads(said)["params"]["_meta"]["progressToken"]
+        steps = [notification("notifications/progress", {"progressToken": token, "progress": 1}) for token in (late, 1)]
+        own = '{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":$ID,"progress":2}}\n'
+        lates = "".join(json.dumps(step) + "\n" for step in steps)
+        async with client.stream(call(1, "write", token=1, text=lates + own + text)) as events:
+            heard = await events.read_to_end()
+
+        assert (first["result"], late == 1) == ({}, False)
+        assert [each.get("params") for each in heard] == [{"progressToken": 1, "progress": 2}, None]
+        assert running.counts.snapshot()["dropped.progress_of_no_call"] == 2
+
+
 async def test_a_child_that_is_not_done_serves_nobody_else() -> None:
     async with bridge(reuse_children=True, call_timeout_seconds=0.2) as (_, client):
         pid = await client.pid()

@@ -181,6 +181,23 @@ def test_progress_goes_to_the_call_with_its_token_and_moves_its_time_out() -> No
     assert isinstance(failure(number), CallTimedOut)
 
 
+@pytest.mark.parametrize(("written", "found"), [(5, 5), ("5", "5"), (5.0, None), (None, None)])
+def test_the_child_knows_progress_by_a_token_of_ours_where_it_serves_others_too(written: Any, found: Any) -> None:
+    pair = Pair()
+    pair.exchange.mints_tokens = True
+    stream = pair.call(1, params={"_meta": {"progressToken": written, "a": 1}})
+    child_id, meta = pair.last_sent["id"], pair.last_sent["params"]["_meta"]
+    assert meta == ({"progressToken": child_id, "a": 1} if found is not None else {"a": 1})
+
+    for token in (child_id, "5", 5):
+        pair.child_says({"jsonrpc": "2.0", "method": "notifications/progress", "params": {"progressToken": token}})
+
+    tokens = [json.loads(item)["params"]["progressToken"] for item in stream.items if isinstance(item, bytes)]
+    assert tokens == ([found] if found is not None else [])
+    pair.child_answers(child_id)
+    assert pair.exchange._by_token == {}
+
+
 @pytest.mark.parametrize(
     "params", [{}, {"progressToken": None}, {"progressToken": [5]}, {"progressToken": "nobody"}, []]
 )
