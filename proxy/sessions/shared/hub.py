@@ -96,10 +96,13 @@ class Hub:
         """The child has answered `initialize`; so will be the clients."""
         self._handshake = handshake
 
-    def ask(self, method: str, params: Raw, on_answer: Callable[[Response], None] | None) -> None:
-        """Ask the child something on no session's behalf."""
+    def ask(
+        self, method: str, params: Raw, on_answer: Callable[[Response], None] | None, port: Port | None = None
+    ) -> None:
+        """Ask the child something on behalf of one session that waits for the answer, or of nobody in particular."""
         own_id = self._minter.mint()
         self._own[own_id] = on_answer
+        self._attribution.asked(own_id, port)
         self._send(encode({"jsonrpc": "2.0", "id": own_id, "method": method, "params": params}))
 
     def join(self, port: Port) -> None:
@@ -121,6 +124,7 @@ class Hub:
         self._watching.leave(port)
         self._tasks.leave(port)
         self._levels.leave(port)
+        self._attribution.leave(port)
 
     def check(self, now: float) -> None:
         """Act on what has taken long enough. Called a few times a second."""
@@ -240,6 +244,7 @@ class Hub:
             call.port.answer(call.port_id, members)
         elif child_id in self._own:
             on_answer = self._own.pop(child_id)
+            self._attribution.has_told(child_id)
             if on_answer is not None:
                 on_answer(response)
         else:

@@ -17,8 +17,8 @@ from proxy.sessions.shared.port import Port
 
 SET_LEVEL = "logging/setLevel"
 
-Ask = Callable[[str, Raw, Callable[[Response], None] | None], None]
-"""Asks the child something on nobody's behalf: a method, its `params`, and who gets the answer."""
+Ask = Callable[[str, Raw, Callable[[Response], None] | None, Port | None], None]
+"""Asks the child something: a method, its `params`, who gets the answer, and which session waits for it."""
 
 
 class Levels:
@@ -59,7 +59,7 @@ class Levels:
                     self._levels[port] = level_before
             port.answer_waiting(port_id, response.members)
 
-        self._tell(answered)
+        self._tell(answered, port)
         return True
 
     def wants(self, port: Port, params: Raw | None) -> bool:
@@ -73,8 +73,8 @@ class Levels:
 
     def _adjust(self) -> None:
         if self._levels and self._told is not None and self._wanted != self._told:
-            self._tell(None)
+            self._tell(None, None)
 
-    def _tell(self, on_answer: Callable[[Response], None] | None) -> None:
+    def _tell(self, on_answer: Callable[[Response], None] | None, port: Port | None) -> None:
         self._told = self._wanted
-        self._ask(SET_LEVEL, Raw(encode({"level": self._told})), on_answer)
+        self._ask(SET_LEVEL, Raw(encode({"level": self._told})), on_answer, port)

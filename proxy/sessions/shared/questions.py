@@ -1,7 +1,7 @@
 """Whom does a shared child ask?
 
-Nothing says for whom it asks. So it may ask only while one call alone is open, and only the client that made it; any
-other question is refused at once.
+Nothing says for whom it asks. So it may ask only while one call alone is open (one that was cancelled and never
+answered is, too), and only the client that made it; any other question is refused at once.
 """
 
 from dataclasses import dataclass
@@ -50,7 +50,7 @@ class Questions:
         if not self._may_ask or request.method not in QUESTIONS:
             return self._refuse(request, NOT_FOUND, "Method not found: the clients of this process can't be asked")
         if port is None:
-            return self._refuse(request, FAULT, "Several calls or none are open: it is not certain whom to ask")
+            return self._refuse(request, FAULT, "It is not certain whom to ask: not exactly one call is open")
         params = as_object(request.members.get("params")) or {}
         if lacking(request.method, params, read_declared(port.capabilities or {})):
             return self._refuse(request, NOT_FOUND, "Method not found: the client can't be asked this")

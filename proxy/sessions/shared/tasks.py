@@ -63,7 +63,7 @@ class SharedTasks:
         """A session has gone: nobody will ask for its tasks."""
         for task_id in [task_id for task_id, owner in self._owners.items() if owner is port]:
             del self._owners[task_id]
-            self._ask(CANCEL, Raw(encode({"taskId": task_id})), None)
+            self._ask(CANCEL, Raw(encode({"taskId": task_id})), None, None)
 
 
 def asks_for_task(params: Raw | None) -> bool:

@@ -66,7 +66,7 @@ class Watching:
         resource = self._resources.get(uri)
         if resource is None:
             resource = self._resources[uri] = _Resource(raw_uri.copy(), asked=[])
-            self._ask(SUBSCRIBE, _params_of(resource), lambda response: self._answered(uri, response))
+            self._ask(SUBSCRIBE, _params_of(resource), lambda response: self._answered(uri, response), port)
         if resource.asked is None:
             resource.watchers[port] = None
             port.answer(port_id, _DONE)
@@ -129,7 +129,7 @@ class Watching:
 
     def _end(self, uri: str, resource: _Resource) -> None:
         del self._resources[uri]
-        self._ask(UNSUBSCRIBE, _params_of(resource), None)
+        self._ask(UNSUBSCRIBE, _params_of(resource), None, None)
 
 
 def _params_of(resource: _Resource) -> Raw:

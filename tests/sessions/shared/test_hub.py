@@ -526,7 +526,7 @@ def test_a_late_answer_ends_the_talk_of_a_cancelled_call_at_once() -> None:
     assert [len(each) for each in heard(one, other)] == [0, 1]
 
 
-def test_only_so_many_cancelled_calls_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_certain_while_too_many_cancelled_calls_count(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attribution, "MAX_LINGERING", 2)
     stage = Stage()
     one, other = stage.clients(2)
@@ -535,9 +535,53 @@ def test_only_so_many_cancelled_calls_are_remembered(monkeypatch: pytest.MonkeyP
         client.calls(7)
         client.cancels(7)
 
-    stage.logs("of the other")  # that of the first is forgotten
+    stage.logs("may be of the one, whose cancelled call is forgotten")
+    assert heard(one, other) == [[], []]
 
+    stage.now += LINGER_SECONDS + 0.1
+    stage.hub.check(stage.now)
+    stage.logs("of the other")
     assert [len(each) for each in heard(one, other)] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("method", "params"), [("resources/subscribe", {"uri": "file:///a"}), ("logging/setLevel", {"level": "debug"})]
+)
+def test_what_the_child_says_meanwhile_is_for_the_session_that_asked(method: str, params: Any) -> None:
+    stage = Stage(may_ask=True)
+    one, other = stage.client(sampling={}), stage.client(sampling={})
+    one.calls(1, method, **params)
+    (asked,) = stage.take()
+
+    stage.logs("of the one")
+    other.calls(1)
+    stage.take()
+    stage.logs("whose?")
+    stage.asks("q")
+    assert answers_of(stage) == [-32603]
+    stage.answers(asked["id"])
+    stage.logs("of the other")
+
+    texts = [[m["params"]["data"] for m in each if "params" in m] for each in heard(one, other)]
+    assert texts == [["of the one"], ["of the other"]]
+    stage.asks("q")
+    assert [m["id"] for m in other.take()] == ["q"]
+
+
+def test_what_the_child_says_to_what_nobody_asked_for_is_nobodys() -> None:
+    stage = Stage()
+    one, other = stage.clients(2)
+    subscribe(one, 1, "file:///a")
+    stage.answers(stage.take()[0]["id"])
+    stage.hub.leave(one.port)
+    (ended,) = stage.take()
+    assert ended["method"] == "resources/unsubscribe"
+
+    stage.logs("of the one, which is gone")
+    stage.answers(ended["id"])
+    stage.logs("of the server")
+
+    assert [m["params"]["data"] for m in other.take()] == ["of the server"]
 
 
 def test_list_changes_are_for_all() -> None:
@@ -630,6 +674,60 @@ def test_a_question_is_refused_while_a_cancelled_call_may_be_its_cause() -> None
     stage.asks(0)
 
     assert (answers_of(stage), client.take()) == ([-32603], [])
+
+
+@pytest.mark.parametrize("how", ["cancel", "leave"])
+def test_a_cancelled_call_without_an_answer_can_ask_nobody_else_however_late(how: str) -> None:
+    stage = Stage(may_ask=True)
+    one, other = stage.client(sampling={}), stage.client(sampling={})
+    one.calls(1)
+    (cancelled,) = stage.take()
+    if how == "cancel":
+        one.cancels(1)
+    else:
+        stage.hub.leave(one.port)
+    stage.now += LINGER_SECONDS + 0.1
+    stage.hub.check(stage.now)
+    other.calls(1)
+    stage.take()
+
+    stage.asks("q")
+    assert (answers_of(stage), other.take()) == ([-32603], [])
+
+    stage.answers(cancelled["id"])
+    stage.asks("q")
+    assert [m["id"] for m in other.take()] == ["q"]
+
+
+def test_a_session_is_asked_after_a_call_of_its_own_that_was_cancelled_long_ago() -> None:
+    stage = Stage(may_ask=True)
+    client = stage.client(sampling={})
+    client.calls(1)
+    client.cancels(1)
+    stage.now += LINGER_SECONDS + 0.1
+    stage.hub.check(stage.now)
+    client.calls(2)
+
+    stage.asks("q")
+
+    assert [m["id"] for m in client.take()] == ["q"]
+
+
+def test_nobody_is_asked_once_a_cancelled_call_without_an_answer_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attribution, "MAX_LINGERING", 1)
+    stage = Stage(may_ask=True)
+    one, other = stage.client(sampling={}), stage.client(sampling={})
+    for client in (one, other):
+        client.calls(1)
+        client.cancels(1)
+    stage.now += LINGER_SECONDS + 0.1
+    stage.hub.check(stage.now)
+    other.calls(2)
+    stage.take()
+
+    stage.asks("q")
+
+    assert (answers_of(stage), other.take()) == ([-32603], [])
 
 
 @pytest.mark.parametrize(
@@ -823,6 +921,8 @@ def test_nothing_is_kept_of_sessions_that_have_ended() -> None:
         hub._watching._watched,
     ]
     assert [len(each) for each in kept] == [0] * 6
+    owners = [*hub._attribution._busy, *hub._attribution._own.values(), *hub._attribution._silent.values()]
+    assert set(owners) <= {None}
     assert (len(hub._questions._open), hub._attribution.is_quiet) == (0, True)
 
 
