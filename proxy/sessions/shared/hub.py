@@ -155,8 +155,9 @@ class Hub:
             return
         elif request.method == SUBSCRIBE and self._offers("resources", "subscribe"):
             self._watching.subscribe(port, port_id, params)
-        elif request.method == UNSUBSCRIBE and self._watching.unsubscribe(port, port_id, params):
-            return
+        elif request.method == UNSUBSCRIBE and self._offers("resources", "subscribe"):
+            if not self._watching.unsubscribe(port, port_id, params):
+                self._pass_on(port, request)
         elif request.method == LIST:
             self._pass_on(port, request, self._tasks.own_of_list)
         elif request.method in OF_ONE_TASK and self._offers("tasks") and not self._tasks.is_own(port, params):

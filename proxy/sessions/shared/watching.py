@@ -75,16 +75,22 @@ class Watching:
             resource.asked.append((port, port_id))
 
     def unsubscribe(self, port: Port, port_id: int, params: Raw | None) -> bool:
-        """A session ends its subscription. False if the child is to answer that: it was the last one, or none."""
+        """A session ends its subscription. False if the child is to answer that: it was the last one.
+
+        One that it has not got under this spelling is not ended: for the child it could be that of another session.
+        """
         _, uri = _uri_in(params)
-        resource = self._resources.get(uri) if uri is not None else None
-        if uri is None or resource is None:
-            return False
-        self._watched.get(port, set()).discard(uri)
-        resource.watchers.pop(port, None)
-        if not resource.watchers and resource.asked is None:
-            del self._resources[uri]
-            return False
+        watched = self._watched.get(port, set())
+        if uri is None:
+            port.refuse(port_id, -32602, "Invalid params: uri")
+            return True
+        resource = self._resources.get(uri) if uri in watched else None
+        if resource is not None:
+            watched.discard(uri)
+            resource.watchers.pop(port, None)
+            if not resource.watchers and resource.asked is None:
+                del self._resources[uri]
+                return False
         port.answer(port_id, _DONE)  # others watch it still; or its end is seen to when the child has answered
         return True
 

@@ -383,13 +383,29 @@ def test_a_subscription_to_what_is_no_address_is_refused(uri: Any) -> None:
     assert (client.take()[0]["error"]["code"], stage.take()) == (-32602, [])
 
 
-def test_an_end_of_what_nobody_watches_is_the_childs_to_answer() -> None:
+@pytest.mark.parametrize("uri", ["file:///a", "http://h/", "http://H"])
+def test_the_end_of_what_a_session_does_not_watch_is_not_passed_on(uri: str) -> None:
+    """The child could take it for another session's subscription: http://h and http://h/ are the same to some."""
+    stage = Stage()
+    one, other = stage.clients(2)
+    for number, watched in enumerate(("file:///a", "http://h")):
+        subscribe(other, number, watched)
+        stage.answers(stage.take()[0]["id"])
+
+    unsubscribe(one, 1, uri)
+
+    assert (stage.take(), one.take()) == ([], [{"jsonrpc": "2.0", "id": 1, "result": {}}])
+    stage.tells("notifications/resources/updated", uri="file:///a")
+    assert other.take()[-1]["method"] == "notifications/resources/updated"
+
+
+def test_the_end_of_what_is_no_address_is_refused() -> None:
     stage = Stage()
     client = stage.client()
 
-    unsubscribe(client, 1, "file:///a")
+    unsubscribe(client, 1, 7)  # type: ignore[arg-type]
 
-    assert [message["method"] for message in stage.take()] == ["resources/unsubscribe"]
+    assert (client.take()[0]["error"]["code"], stage.take()) == (-32602, [])
 
 
 # ---- logs
