@@ -164,6 +164,7 @@ class SharedProcess:
             assert self._child is not None  # it has answered
             self._child.link.send(INITIALIZED)
         self.hub.shaken(keep_handshake(response.members))
+        self.idle_since = self._clock()  # a long start is no idleness
         self.settled.set()
         if self.is_modern:
             self.end("speaks no revision with a handshake", SessionEnded())
