@@ -226,7 +226,7 @@ async def test_what_comes_in_one_piece_needs_no_room() -> None:
 
 
 async def test_every_refusal_has_a_status_and_says_that_the_connection_ends() -> None:
-    limits = {"max_body_bytes": 1024, "max_uploads_size_bytes": 1024, "upload_stall_timeout_seconds": 2.0}
+    limits = {"max_body_bytes": 1024, "max_uploads_size_bytes": 1024, "upload_stall_timeout_seconds": 5.0}
     async with embedded(**limits) as (app, client), anyio.create_task_group() as tasks:
         waiting = Response("POST", headers_of(client), b"x" * 600, ends=False)
         tasks.start_soon(waiting.serve, app)
