@@ -40,10 +40,10 @@ async def return_after_the_answer(stage: Stage) -> None:
     if not await peer.open(version="2025-11-25"):
         return
     request_id = peer.new_id()
-    request = call(request_id, "sleep", tag=peer.tag, seconds=0.3 + stage.rng.random() * 0.4)
+    request = call(request_id, "sleep", tag=peer.tag, seconds=1.0 + stage.rng.random() * 0.4)
     async with peer.client.stream(request) as events:
         await events.primed()
-    await anyio.sleep(stage.rng.random() * 1.5)
+    await anyio.sleep(stage.rng.random() * 2.5)
     async with peer.client.listen({"last-event-id": events.last_id}) as again:
         answer = await peer.read(again, request_id, last_id=events.last_id)
     if answer.result != {"slept": True}:
@@ -75,7 +75,7 @@ async def return_too_late(stage: Stage) -> None:
     if not await peer.open(version="2025-11-25"):
         return
     request_id = peer.new_id()
-    async with peer.client.stream(call(request_id, "sleep", tag=peer.tag, seconds=0.4)) as events:
+    async with peer.client.stream(call(request_id, "sleep", tag=peer.tag, seconds=1.0)) as events:
         await events.primed()
     await peer.ask("sleep", tag=peer.tag, seconds=0.5)
     for _ in range(2):
