@@ -5,6 +5,7 @@ Spec: 2025-11-25 basic/transports, Streamable HTTP.
 
 import logging
 from dataclasses import dataclass
+from functools import partial
 
 import anyio
 import anyio.to_thread
@@ -307,7 +308,10 @@ class LegacyEndpoint:
         Spec: 2025-11-25 basic/lifecycle, Initialization; basic/transports, Session Management.
         """
         self._refuse_live_session(headers)
-        session = await self._manager.open(shares=self._isolation.principal(headers).group is not None)
+        open_session = partial(self._manager.open, shares=self._isolation.principal(headers).group is not None)
+        session = await self._presence.unless_gone(receive, open_session)
+        if session is None:
+            return
         session.connected()
         try:
             with anyio.move_on_after(self._limits.start_timeout_seconds):

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import secrets
 from dataclasses import dataclass
+from functools import partial
 from urllib.parse import parse_qs, quote
 
 import anyio
@@ -20,6 +21,7 @@ from proxy.edge.answers import send_empty, send_error
 from proxy.edge.endpoint import EdgeLimits
 from proxy.edge.inbox import Inbox, Refused
 from proxy.edge.isolation import Isolation
+from proxy.edge.presence import Presence
 from proxy.edge.requests import check_get_headers, check_json, read_headers
 from proxy.edge.shutdown import Shutdown
 from proxy.edge.sse import SlowReader, as_bytes, send_stream
@@ -58,9 +60,16 @@ class LegacySse:
     """Serves `/sse` and `/messages/`. What a POST brings is answered on the stream of its client's GET."""
 
     def __init__(
-        self, manager: SessionManager, inbox: Inbox, limits: EdgeLimits, shutdown: Shutdown, isolation: Isolation
+        self,
+        manager: SessionManager,
+        inbox: Inbox,
+        presence: Presence,
+        limits: EdgeLimits,
+        shutdown: Shutdown,
+        isolation: Isolation,
     ) -> None:
         self._manager = manager
+        self._presence = presence
         self._isolation = isolation
         self._inbox = inbox
         self._limits = limits
@@ -93,7 +102,9 @@ class LegacySse:
             return
 
     async def _listen(self, scope: Scope, receive: Receive, send: Send, *, shares: bool) -> None:
-        session = await self._manager.open(shares=shares)
+        session = await self._presence.unless_gone(receive, partial(self._manager.open, shares=shares))
+        if session is None:
+            return
         session.connected()
         key = secrets.token_hex(16)
         limits = self._limits

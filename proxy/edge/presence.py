@@ -6,13 +6,16 @@ requests take, so one shared timer looks at those that are held for longer than 
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
 from starlette.types import Receive
 
 logger = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
 
 TICK_SECONDS = 0.05
 """How often held requests are looked at, and the age from which on their connection is watched."""
@@ -96,6 +99,17 @@ class Presence:
         if held.scope is not None:
             held.scope.cancel()
 
+    async def unless_gone(self, receive: Receive, do: Callable[[], Awaitable[Result]]) -> Result | None:
+        """What comes of it; None if the client has left meanwhile: then it is given up."""
+        result: Result | None = None
+        with anyio.CancelScope() as scope:
+            held = self.hold(receive, commit_after_seconds=None, on_commit=_nothing, on_gone=scope.cancel)
+            try:
+                result = await do()
+            finally:
+                self.release(held)
+        return result
+
     def _tick(self) -> None:
         tasks = self._tasks
         if tasks is None:
@@ -137,3 +151,7 @@ class Presence:
                 held.on_gone()
         except Exception:  # of one request; in this task group it would end all others
             logger.exception("end of a connection not taken")
+
+
+def _nothing() -> None:
+    return None

@@ -157,7 +157,9 @@ class Served:
             inbox=inbox,
         )
         self.legacy_sse = (
-            None if is_sessionless else LegacySse(self.manager, inbox, limits, shared.shutdown, session_isolation)
+            LegacySse(self.manager, inbox, shared.presence, limits, shared.shutdown, session_isolation)
+            if self.sessionless is None
+            else None
         )
 
     @asynccontextmanager

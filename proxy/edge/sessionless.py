@@ -7,15 +7,13 @@ Spec: 2025-11-25 basic/transports, Streamable HTTP; a server need not have sessi
 """
 
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
 
-import anyio
 from msgspec import Raw
 from starlette.types import Receive, Scope, Send
 
 from proxy.edge.answers import send_empty, send_error, send_json, send_json_in_time
 from proxy.edge.endpoint import EdgeLimits
-from proxy.edge.presence import Presence
+from proxy.edge.presence import Presence, Result
 from proxy.edge.requests import check_version
 from proxy.edge.shutdown import Shutdown
 from proxy.edge.sse import OPENING, SlowReader, as_bytes, send_stream
@@ -25,8 +23,6 @@ from proxy.protocol.sessionless import needs_session, version_spoken
 from proxy.protocol.versions import BATCH_VERSION
 from proxy.sessions.sessionless import HandshakeRefused, LoneCall, Sessionless
 from proxy.sessions.stream import Failure
-
-Result = TypeVar("Result")
 
 
 class SessionlessEndpoint:
@@ -127,16 +123,11 @@ class SessionlessEndpoint:
         is_batch: bool = False,
     ) -> Result | None:
         """What comes of it; None if the client has left meanwhile, or has got the child's own refusal as its answer."""
-        result: Result | None = None
-        with anyio.CancelScope() as scope:
-            held = self._presence.hold(receive, commit_after_seconds=None, on_commit=_nothing, on_gone=scope.cancel)
-            try:
-                result = await do()
-            except HandshakeRefused as refused:
-                await self._send_refusal(refused, [request.raw_id for request in requests], send, is_batch=is_batch)
-            finally:
-                self._presence.release(held)
-        return result
+        try:
+            return await self._presence.unless_gone(receive, do)
+        except HandshakeRefused as refused:
+            await self._send_refusal(refused, [request.raw_id for request in requests], send, is_batch=is_batch)
+            return None
 
     async def _send_refusal(self, refused: HandshakeRefused, raw_ids: list[Raw], send: Send, *, is_batch: bool) -> None:
         """What the child has said to our handshake, it would have said to the client's."""
@@ -191,7 +182,3 @@ class SessionlessEndpoint:
             await stream.wait()
         finally:
             self._presence.release(held)
-
-
-def _nothing() -> None:
-    return None

@@ -6,6 +6,7 @@ The first tests are what bridges that share a child are known to get wrong.
 import contextlib
 import json
 from collections.abc import Iterator
+from functools import partial
 
 import anyio
 import httpx
@@ -15,6 +16,7 @@ from anyio.abc import TaskGroup
 from tests.e2e.serving import serving
 from tests.support.daemon import Daemon
 from tests.support.mcp import (
+    ACCEPT,
     Client,
     Later,
     Message,
@@ -286,6 +288,21 @@ async def test_many_who_come_at_once_wait_for_one_start_that_counts_once() -> No
             assert len({response.headers["mcp-session-id"] for response in responses}) == 40
             await until_counts(first, sessions=40, children=1)
             assert len(children_of(daemon.pid)) == 1
+
+
+@pytest.mark.parametrize("way", ["POST", "GET"])
+async def test_clients_that_give_up_during_the_start_are_no_sessions(way: str) -> None:
+    flags = ("--isolation", "shared", "--legacy-sse", "--drain-timeout", "1s")
+    with serving(*flags, modes=("late=40",)) as daemon:
+        url = daemon.url if way == "POST" else daemon.url.removesuffix("/mcp") + "/sse"
+        body = hello() if way == "POST" else None
+        async with connected(daemon.url) as client:
+            async with anyio.create_task_group() as tasks:
+                for _ in range(4):
+                    tasks.start_soon(partial(client.http.request, way, url, json=body, headers={"accept": ACCEPT}))
+                await until_counts(client, sessions=4, children=1)
+                tasks.cancel_scope.cancel()
+            await until_counts(client, sessions=0, children=1)
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ HOLDS = {
     "sessions/stream.py Stream.wait: waiter": "the stream",
     "edge/endpoint.py LegacyEndpoint._begin: session.begin": "the request, watched",
     "edge/endpoint.py LegacyEndpoint._hold: stream.wait": "the request, watched, and the stream",
-    "edge/endpoint.py LegacyEndpoint._initialize: self._manager.open": "a place, and a process that is starting",
+    "edge/endpoint.py LegacyEndpoint._initialize: self._presence.unless_gone": "a place, a process that is starting",
     "edge/endpoint.py LegacyEndpoint._initialize: self._hold": "a session that nobody knows",
     "edge/endpoint.py LegacyEndpoint._initialize: self._send_initialize_result": "a session unknown to its client",
     "edge/endpoint.py LegacyEndpoint._pass_on: self._respond": "the stream, and the connection",
