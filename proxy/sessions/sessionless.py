@@ -16,6 +16,7 @@ from anyio.abc import TaskGroup
 
 from proxy.errors import (
     ChildExited,
+    ChildRestarting,
     ChildStartTimedOut,
     Draining,
     ProxyError,
@@ -179,7 +180,7 @@ class Sessionless:
                 child = self._kept.take(_key(version)) or await self._open(version)
                 call = LoneCall(child, [without_task(each) for each in requests], is_shared=False, version=version)
             try:
-                await call.session.begin(call.requests, call.stream)
+                await _send(call)
             except BaseException as exc:
                 self.over(call)
                 if isinstance(exc, SessionNotFound):  # which would be news to this client
@@ -304,6 +305,24 @@ class Sessionless:
     def _is_idle(self) -> bool:
         session, now = self._catalogue, asyncio.get_running_loop().time()
         return session is not None and not session.has_ended and session.idle_seconds(now) > 0
+
+
+async def _send(call: LoneCall) -> None:
+    """Send everything to the child. What of a batch finds no place in time fails alone. Raises as `Session.begin`."""
+    session, stream = call.session, call.stream
+    if len(call.requests) == 1:
+        await session.begin(call.requests, stream)
+        return
+    session.exchange.check_new_ids(call.requests)
+    is_full = False  # then it is for all that follow: they must not wait one after the other
+    for request in call.requests:
+        try:
+            if is_full and not session.has_place:
+                raise TooManyCalls
+            await session.begin([request], stream)
+        except (TooManyCalls, ChildRestarting) as error:
+            stream.put_answer(Failure(request.raw_id, error))
+            is_full = True
 
 
 def _key(version: str) -> tuple[str, str]:

@@ -290,6 +290,15 @@ async def test_one_child_serves_a_batch(daemon: Daemon) -> None:
         await until_gone(answers[1]["pid"])
 
 
+async def test_what_of_a_batch_finds_no_place_fails_alone() -> None:
+    async with bridge(max_calls_per_child=2, place_timeout_seconds=0.3) as (_, client):
+        async with client.stream([call(n, "sleep", seconds=3) for n in range(4)]) as events:
+            found = await events.read_to_end()
+        answers = {answer["id"]: answer.get("result") or answer["error"]["code"] for answer in found}
+
+        assert answers == {0: {"slept": True}, 1: {"slept": True}, 2: -32603, 3: -32603}
+
+
 # ---- when things go wrong
 
 

@@ -21,7 +21,8 @@ from tests.support.mcp import ACCEPT, Body, call, encode, hello, request
 HOLDS = {
     "sessions/sessionless.py Sessionless.begin: self._catalogue_child": "nothing: the start has a task of its own",
     "sessions/sessionless.py Sessionless.begin: self._open": "a place, and a process that is starting",
-    "sessions/sessionless.py Sessionless.begin: call.session.begin": "a child",
+    "sessions/sessionless.py Sessionless.begin: _send": "a child",
+    "sessions/sessionless.py _send: session.begin": "a child",
     "sessions/sessionless.py Sessionless.initialize: self._catalogue_child": "nothing: the start has a task of its own",
     "sessions/sessionless.py Sessionless._catalogue_child: asyncio.shield": "nothing: the start has a task of its own",
     "sessions/sessionless.py Sessionless._open: self._manager.open": "a place, and a process that is starting",
@@ -45,7 +46,8 @@ NEVER_FAILS = {
 """A task group and a semaphore: such a wait can be cancelled, but makes no exception of its own."""
 ONLY_BY_THOSE = {
     "edge/sessionless.py SessionlessEndpoint._respond: send_stream",
-    "sessions/sessionless.py Sessionless.begin: call.session.begin",
+    "sessions/sessionless.py Sessionless.begin: _send",
+    "sessions/sessionless.py _send: session.begin",
 }
 
 
