@@ -84,34 +84,13 @@ class Served:
         is_sessionless = settings.isolation == "request"
         on_exit = "end" if is_sessionless and settings.on_child_exit == "respawn" else settings.on_child_exit
         exits = Exits(on_exit, on_exit=shared.on_child_exit)
-        self.warm = WarmPool(
-            size=settings.pool_size,
-            max_age_seconds=settings.pool_max_age_seconds,
-            start_timeout_seconds=settings.start_timeout_seconds,
-            places=shared.places,
-            counts=shared.counts,
-        )
-        self.kept = Kept(
-            shared.places,
-            max_children=settings.max_reused_children if settings.reuse_children else 0,
-            max_calls=settings.child_max_calls,
-            max_age_seconds=settings.child_max_age_seconds,
-        )
+        self.warm = _warm_pool(settings, shared)
+        self.kept = _kept(settings, shared)
         starts = Starts(time.monotonic, max_failed=settings.max_failed_starts, counts=shared.counts, name=name)
         session_isolation = Isolation("auto" if settings.isolation == "shared" else "request", is_local=shared.is_local)
         self.gives_each_session_a_process = settings.isolation == "shared" and not session_isolation.shares
         """Whether clients with a session share nothing although they are to share."""
-        self.sharing = SharedChildren(
-            spec=self.spec,
-            limits=_session_limits(settings),
-            counts=shared.counts,
-            places=shared.places,
-            era=era,
-            starts=starts,
-            exits=exits,
-            may_ask=settings.shared_server_requests,
-            newest_version=settings.protocol_version,
-        )
+        self.sharing = _sharing(settings, shared, spec=self.spec, era=era, starts=starts, exits=exits)
         self.manager = SessionManager(
             spec=self.spec,
             limits=_session_limits(settings),
@@ -149,18 +128,16 @@ class Served:
         )
         limits = _edge_limits(settings)
         self.sessionless = _sessionless(self.manager, self.kept, settings, shared) if is_sessionless else None
-        self.endpoint: ASGIApp = McpEndpoint(
-            legacy=LegacyEndpoint(self.manager, shared.presence, limits, shared.shutdown, session_isolation)
-            if self.sessionless is None
-            else SessionlessEndpoint(self.sessionless, shared.presence, limits, shared.shutdown),
-            modern=_modern_endpoint(self.modern, settings, shared),
-            inbox=inbox,
-        )
-        self.legacy_sse = (
-            LegacySse(self.manager, inbox, shared.presence, limits, shared.shutdown, session_isolation)
-            if self.sessionless is None
-            else None
-        )
+        legacy: LegacyEndpoint | SessionlessEndpoint
+        self.legacy_sse: LegacySse | None = None
+        if self.sessionless is not None:
+            legacy = SessionlessEndpoint(self.sessionless, shared.presence, limits, shared.shutdown)
+        else:
+            edge = (shared.presence, limits, shared.shutdown, session_isolation)
+            legacy = LegacyEndpoint(self.manager, *edge)
+            self.legacy_sse = LegacySse(self.manager, inbox, *edge)
+        modern = _modern_endpoint(self.modern, settings, shared)
+        self.endpoint: ASGIApp = McpEndpoint(legacy=legacy, modern=modern, inbox=inbox)
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
@@ -196,6 +173,41 @@ class Served:
         """End the streams that wait for whatever comes; calls go on."""
         self.manager.end_listens()
         self.modern.end_listens()
+
+
+def _warm_pool(settings: Settings, shared: Shared) -> WarmPool:
+    return WarmPool(
+        size=settings.pool_size,
+        max_age_seconds=settings.pool_max_age_seconds,
+        start_timeout_seconds=settings.start_timeout_seconds,
+        places=shared.places,
+        counts=shared.counts,
+    )
+
+
+def _kept(settings: Settings, shared: Shared) -> Kept:
+    return Kept(
+        shared.places,
+        max_children=settings.max_reused_children if settings.reuse_children else 0,
+        max_calls=settings.child_max_calls,
+        max_age_seconds=settings.child_max_age_seconds,
+    )
+
+
+def _sharing(
+    settings: Settings, shared: Shared, *, spec: ChildSpec, era: ServerEra, starts: Starts, exits: Exits
+) -> SharedChildren:
+    return SharedChildren(
+        spec=spec,
+        limits=_session_limits(settings),
+        counts=shared.counts,
+        places=shared.places,
+        era=era,
+        starts=starts,
+        exits=exits,
+        may_ask=settings.shared_server_requests,
+        newest_version=settings.protocol_version,
+    )
 
 
 def _sessionless(manager: SessionManager, kept: Kept, settings: Settings, shared: Shared) -> Sessionless:
