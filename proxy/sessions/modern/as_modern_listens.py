@@ -6,7 +6,7 @@ the server says is said to every listen that asked for it.
 Spec: 2026-07-28 basic/patterns/subscriptions; 2025-11-25 server/resources, Subscriptions.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,7 @@ from proxy.protocol.ids import decode_text, text_at
 from proxy.protocol.jsontext import Members, as_object, encode, parse_array
 from proxy.protocol.messages import Notification, Response
 from proxy.protocol.translate_to_modern import CHANGES, COMPLETE, for_listen, meta_of
+from proxy.protocol.uris import Watched
 from proxy.sessions.modern.as_modern_port import Port
 
 MAX_LISTENS = 1024
@@ -29,8 +30,6 @@ MAX_URI_BYTES = 2048
 """Longest address that can be listened to. Ours: it is kept as long as somebody listens."""
 MAX_MISSED_BYTES = 1024 * 1024
 """Of what comes for a listen before it is acknowledged."""
-MAX_PARENTS = 64
-"""Levels of an address that are looked at for somebody who listens to what is above it."""
 
 
 @dataclass(slots=True)
@@ -90,6 +89,7 @@ class BridgeListens:
         self._wait_seconds = wait_seconds
         self._open: dict[int, Listen] = {}
         self._subscriptions: dict[str, Subscription] = {}
+        self._addresses = Watched()  # of those
         self._offered: frozenset[str] = frozenset()
         self._can_subscribe = False
 
@@ -165,10 +165,8 @@ class BridgeListens:
         params = as_object(notification.members.get("params")) or {}
         uri = text_at(params, "uri")
         listens: dict[int, Listen] = {}
-        for above in _with_parents(uri) if uri is not None else ():
-            subscription = self._subscriptions.get(above)
-            if subscription is not None:
-                listens |= subscription.listens
+        for watched in self._addresses.concerned_by(uri or ""):
+            listens |= self._subscriptions[watched].listens
         self._tell(list(listens.values()), notification, about=uri or "")
 
     def _tell(self, listens: list[Listen], notification: Notification, *, about: str) -> None:
@@ -208,6 +206,7 @@ class BridgeListens:
 
     def _subscribe(self, uri: str, listen: Listen) -> None:
         subscription = self._subscriptions.setdefault(uri, Subscription(listen.uris[uri], {}))
+        self._addresses.add(uri)
         subscription.listens[listen.listen_id] = listen
         if subscription.is_on and subscription.request is None:
             listen.pending.discard(uri)
@@ -226,6 +225,7 @@ class BridgeListens:
         if is_wanted == subscription.is_on:
             if not is_wanted:
                 del self._subscriptions[uri]
+                self._addresses.discard(uri)
             return
         method = "resources/subscribe" if is_wanted else "resources/unsubscribe"
         subscription.request = self._port.request(
@@ -269,20 +269,3 @@ def _uris_in(raw: Raw | None) -> dict[str, Raw] | None:
             return None
         found[uri] = Raw(element)
     return found
-
-
-def _with_parents(uri: str) -> Iterator[str]:
-    """The address itself, and those it is below.
-
-    Spec: 2025-11-25 schema, ResourceUpdatedNotification: "This might be a sub-resource of the one that the client
-    actually subscribed to."
-    """
-    yield uri
-    at = len(uri)
-    for _ in range(MAX_PARENTS):
-        at = uri.rfind("/", 0, at)
-        if not 0 <= at <= MAX_URI_BYTES:
-            return  # nobody listens to one that is longer
-        yield uri[: at + 1]
-        if at > 0:
-            yield uri[:at]

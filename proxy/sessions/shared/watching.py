@@ -5,7 +5,6 @@ The child hears of the first session that subscribes to a resource, and of the l
 Spec: 2025-11-25 server/resources, Subscriptions.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from msgspec import Raw
@@ -13,6 +12,7 @@ from msgspec import Raw
 from proxy.protocol.ids import decode_id
 from proxy.protocol.jsontext import as_object, encode
 from proxy.protocol.messages import Response
+from proxy.protocol.uris import Watched
 from proxy.sessions.shared.levels import Ask
 from proxy.sessions.shared.port import Port
 
@@ -20,9 +20,6 @@ SUBSCRIBE = "resources/subscribe"
 UNSUBSCRIBE = "resources/unsubscribe"
 MAX_WATCHED = 1024
 """Resources that one session may subscribe to. Ours: a runaway backstop."""
-
-MAX_PARENTS = 64
-"""How far up it is looked for who watches a resource in which something changed. Ours: deeper than any path."""
 
 _DONE = {"result": Raw(b"{}")}
 
@@ -50,6 +47,7 @@ class Watching:
     def __init__(self, ask: Ask) -> None:
         self._ask = ask
         self._resources: dict[str, _Resource] = {}
+        self._addresses = Watched()  # of those
         self._watched: dict[Port, set[str]] = {}
 
     def subscribe(self, port: Port, port_id: int, params: Raw | None) -> None:
@@ -66,6 +64,7 @@ class Watching:
         resource = self._resources.get(uri)
         if resource is None:
             resource = self._resources[uri] = _Resource(raw_uri.copy(), asked=[])
+            self._addresses.add(uri)
             self._ask(SUBSCRIBE, _params_of(resource), lambda response: self._answered(uri, response), port)
         if resource.asked is None:
             resource.watchers[port] = None
@@ -89,7 +88,7 @@ class Watching:
             watched.discard(uri)
             resource.watchers.pop(port, None)
             if not resource.watchers and resource.asked is None:
-                del self._resources[uri]
+                self._drop(uri)
                 return False
         port.answer(port_id, _DONE)  # others watch it still; or its end is seen to when the child has answered
         return True
@@ -105,17 +104,11 @@ class Watching:
                 self._end(uri, resource)
 
     def watchers_of(self, params: Raw | None) -> list[Port]:
-        """The sessions that are told of a change of what these `params` name.
-
-        Spec: `notifications/resources/updated`: the resource "might be a sub-resource of the one that the client
-        actually subscribed to".
-        """
+        """The sessions that are told of a change of what these `params` name, however the child spells it."""
         _, uri = _uri_in(params)
         found: dict[Port, None] = {}
-        for name in _with_parents(uri or ""):
-            resource = self._resources.get(name)
-            if resource is not None:
-                found.update(resource.watchers)
+        for watched in self._addresses.concerned_by(uri or ""):
+            found.update(self._resources[watched].watchers)
         return list(found)
 
     def _answered(self, uri: str, response: Response) -> None:
@@ -127,15 +120,19 @@ class Watching:
             elif response.is_error:
                 self._watched.get(port, set()).discard(uri)
         if response.is_error:
-            del self._resources[uri]
+            self._drop(uri)
         elif not resource.watchers:  # all that wanted it have gone or changed their minds
             self._end(uri, resource)
         for port, port_id in asked:
             port.answer_waiting(port_id, response.members)
 
     def _end(self, uri: str, resource: _Resource) -> None:
-        del self._resources[uri]
+        self._drop(uri)
         self._ask(UNSUBSCRIBE, _params_of(resource), None, None)
+
+    def _drop(self, uri: str) -> None:
+        del self._resources[uri]
+        self._addresses.discard(uri)
 
 
 def _params_of(resource: _Resource) -> Raw:
@@ -147,14 +144,3 @@ def _uri_in(params: Raw | None) -> tuple[Raw | None, str | None]:
     raw_uri = (as_object(params) or {}).get("uri")
     uri = decode_id(raw_uri) if raw_uri is not None else None
     return raw_uri, uri if isinstance(uri, str) else None
-
-
-def _with_parents(uri: str) -> Iterator[str]:
-    yield uri
-    for _ in range(MAX_PARENTS):
-        parent, slash, _ = uri[:-1].rpartition("/")
-        if not slash:
-            return
-        yield parent + slash
-        yield parent
-        uri = parent

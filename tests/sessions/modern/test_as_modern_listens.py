@@ -227,6 +227,7 @@ def test_what_comes_before_the_acknowledgement_is_kept_within_a_limit() -> None:
         ("file:///a/b/c/d", True),
         ("file:///a/bc", False),
         ("file:///a", False),
+        ("FILE://localhost/a/./%62", True),
         ("file:///a/b" + "/c" * 60, True),
         ("file:///a/b" + "/" * 5_000_000, False),
         ("/", False),

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from proxy.protocol import uris
 from proxy.protocol.framing import OversizedLine
 from proxy.sessions.shared import attribution, tasks, watching
 from proxy.sessions.shared.attribution import LINGER_SECONDS
@@ -287,6 +288,24 @@ def test_only_subscribers_hear_of_a_change() -> None:
     assert stage.count("dropped.update_nobody_watches") == 1
 
 
+def test_a_change_reaches_its_subscribers_however_the_child_spells_the_address() -> None:
+    stage = Stage()
+    one, other, third = stage.clients(3)
+    for client, uri in ((one, "http://h"), (other, "http://h/"), (third, "http://h/a b")):
+        subscribe(client, 1, uri)
+    assert len(asked := stage.take()) == 3  # for the child they may be three
+    for each in asked:
+        stage.answers(each["id"])
+    heard(one, other, third)
+
+    stage.tells("notifications/resources/updated", uri="http://h/")
+    assert [[m["params"]["uri"] for m in each] for each in heard(one, other, third)] == [["http://h/"]] * 2 + [[]]
+    unsubscribe(other, 2, "http://h/")
+    other.take()
+    stage.tells("notifications/resources/updated", uri="http://h/a%20b")
+    assert [len(each) for each in heard(one, other, third)] == [1, 0, 1]
+
+
 def test_a_path_without_end_is_looked_up_only_so_far() -> None:
     stage = Stage()
     client = stage.client()
@@ -294,7 +313,7 @@ def test_a_path_without_end_is_looked_up_only_so_far() -> None:
     stage.answers(stage.take()[0]["id"])
     client.take()
 
-    stage.tells("notifications/resources/updated", uri="file:///" + "a/" * (watching.MAX_PARENTS + 5))
+    stage.tells("notifications/resources/updated", uri="file:///" + "a/" * (uris.MAX_PARENTS + 5))
 
     assert client.take() == []
 
