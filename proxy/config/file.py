@@ -5,14 +5,12 @@ The form is that of Claude Desktop, Cursor, VS Code and others: `mcpServers` (or
 its entry.
 """
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import json5
-
+from proxy.config.text import NotParsed, Object, parse
 from proxy.config.variables import VariableMissing, expand
 
 MAX_FILE_BYTES = 4 * 1024 * 1024
@@ -80,14 +78,11 @@ def read_config(path: Path, environ: Mapping[str, str]) -> ConfigFile:
     if len(data) > MAX_FILE_BYTES:
         raise ConfigError(f"{path}: is larger than {MAX_FILE_BYTES} bytes")
     try:
-        parsed = json5.loads(data.decode("utf-8-sig"), object_pairs_hook=_without_duplicates)
-    except UnicodeDecodeError as exc:
-        raise ConfigError(f"{path}: is not UTF-8") from exc
-    except _NamedTwice as exc:
-        raise ConfigError(f"{path}: {exc} stands there twice in one object") from exc
-    except (ValueError, RecursionError) as exc:
-        raise ConfigError(f"{path}: is no JSON: {_place(str(exc))}") from exc
-    return _Reader(path, environ).file(parsed)
+        return _Reader(path, environ).file(parse(data))
+    except NotParsed as exc:
+        raise ConfigError(f"{path}: {exc}") from exc
+    except RecursionError:
+        raise ConfigError(f"{path}: is nested too deeply") from None
 
 
 class _Reader:
@@ -99,16 +94,19 @@ class _Reader:
         self._warnings: list[str] = []
 
     def file(self, parsed: Any) -> ConfigFile:
-        if not isinstance(parsed, dict):
+        if not isinstance(parsed, Object):
             raise ConfigError(f"{self._path}: must be an object with mcpServers in it")
+        self._once(parsed, "", "")
         given = [key for key in _SERVERS if key in parsed]
         if len(given) > 1:
             raise ConfigError(f"{self._path}: has both mcpServers and servers")
         if not given:
             raise ConfigError(f"{self._path}: has no mcpServers")
         entries = parsed[given[0]]
-        if not isinstance(entries, dict):
+        if not isinstance(entries, Object):
             raise ConfigError(f"{self._path}: {given[0]} must be an object")
+        if entries.twice is not None:
+            raise self._fault(entries.twice, "", "stands there twice")
         servers = [server for name, entry in entries.items() if (server := self._server(name, entry)) is not None]
         top = {
             key: self._expanded(value, "", key) for key, value in parsed.items() if key not in (*_SERVERS, "$schema")
@@ -116,8 +114,9 @@ class _Reader:
         return ConfigFile(self._path, top, servers, self._warnings)
 
     def _server(self, name: str, entry: Any) -> ServerEntry | None:
-        if not isinstance(entry, dict):
+        if not isinstance(entry, Object):
             raise self._fault(name, "", "must be an object")
+        self._once(entry, name, "")
         self._warnings += [
             f"{self._path}: server {name!r}: {key} is not known here and left out"
             for key in entry
@@ -129,6 +128,9 @@ class _Reader:
         if (isinstance(kind, str) and kind in _REMOTE) or ("url" in entry and "command" not in entry):
             self._warn(name, "is a remote server; it is not served here")
             return None
+        for key in ("env", "mcp_proxy"):
+            if isinstance(entry.get(key), Object):
+                self._once(entry[key], name, f"{key}.")
         entry = {key: self._expanded(value, name, key) for key, value in entry.items() if key in _ENTRY}
         if kind != "stdio":
             raise self._fault(name, "type", "must be stdio, or that of a remote server")
@@ -196,28 +198,13 @@ class _Reader:
             raise self._fault(name, "timeout", "must be a number of seconds, more than 0")
         return value / 1000 if value >= _MILLISECONDS_FROM else float(value)
 
+    def _once(self, value: Object, name: str, prefix: str) -> None:
+        if value.twice is not None:
+            raise self._fault(name, prefix + value.twice, "stands there twice")
+
     def _fault(self, name: str, key: str, what: str) -> ConfigError:
         where = [f"server {name!r}"] if name else []
         return ConfigError(f"{self._path}: {', '.join([*where, key] if key else where)}: {what}")
 
     def _warn(self, name: str, what: str) -> None:
         self._warnings.append(f"{self._path}: server {name!r} {what}")
-
-
-class _NamedTwice(Exception):
-    """An object has a key twice; clients let one of the two win, and not all the same."""
-
-
-def _without_duplicates(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in found:
-            raise _NamedTwice(repr(key))
-        found[key] = value
-    return found
-
-
-def _place(message: str) -> str:
-    """Where the parser stopped, without what stands there: it may be a secret."""
-    found = re.search(r":(\d+) Unexpected.*at column (\d+)", message)
-    return f"line {found[1]}, column {found[2]}" if found else "it is empty or ends too early"

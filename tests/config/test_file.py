@@ -1,5 +1,6 @@
 """What is read from a config file, what is left out, and what is refused with file, server and key."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -99,13 +100,23 @@ def test_what_is_not_served_may_refer_to_anything(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ('{"mcpServers": {"a": {"command": "x", "type": []}}}', "server 'a', type: must be stdio"),
-        ("", "is no JSON: it is empty or ends too early"),
-        ('{"a": \n secret}', "is no JSON: line 2, column 2"),
+        (" // secret", "is empty"),
+        ('{"a": \n secret}', "is no JSON: line 2, column 2: Expecting value"),
+        ('{"a": 1, /* secret \r\n */ "b" 2}', "is no JSON: line 2, column 9: Expecting ':' delimiter"),
+        ('{"a": "secret', "is no JSON: line 1, column 7: Unterminated string"),
+        ("[" * 100_000, "is nested too deeply"),
+        ('{"a": ' + "1" * 5000 + "}", "it has a number with too many digits"),
         ("[]", "must be an object with mcpServers in it"),
         ("{}", "has no mcpServers"),
         ('{"mcpServers": {}, "servers": {}}', "has both mcpServers and servers"),
         ('{"mcpServers": []}', "mcpServers must be an object"),
-        ('{"mcpServers": {"a": {"command": "x"}, "a": {"command": "y"}}}', "'a' stands there twice in one object"),
+        ('{"mcpServers": {"a": {"command": "x"}, "a": {"command": "y"}}}', "server 'a': stands there twice"),
+        (
+            '{"mcpServers": {"a": {"command": "x", "env": {"B": "secret", "B": "y"}}}}',
+            "server 'a', env.B: stands there twice",
+        ),
+        ('{"mcpServers": {"a": {"command": "x", "command": "y"}}}', "server 'a', command: stands there twice"),
+        ('{"port": 1, "port": 2, "mcpServers": {}}', "port: stands there twice"),
         ('{"mcpServers": {"a": 1}}', "server 'a': must be an object"),
         ('{"mcpServers": {"a": {}}}', "server 'a', command: is missing"),
         ('{"mcpServers": {"a": {"command": " "}}}', "server 'a', command: must be a text that is not empty"),
@@ -131,6 +142,28 @@ def test_what_can_not_be_is_refused_with_file_server_and_key(tmp_path: Path, tex
 
     assert message.startswith(str(tmp_path / "servers.json")) and said in message
     assert "secret" not in message
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le"])
+def test_what_editors_and_clients_write_is_read(tmp_path: Path, encoding: str) -> None:
+    text = """{/* * / */ "mcpServers":\r\n {"a": {"command": "x", // ",
+      "args": ["http://h//\\"/*", "ä, ]", "// }",], "env": {"A": "[1,]",},},},
+    }  // }"""
+    (tmp_path / "c.json").write_bytes(text.encode(encoding))
+
+    (server,) = read_config(tmp_path / "c.json", {}).servers
+    assert server.argv == ("x", 'http://h//"/*', "ä, ]", "// }")
+    assert server.env == {"A": "[1,]"}
+
+
+def test_a_thousand_servers_with_comments_are_read_in_no_time(tmp_path: Path) -> None:
+    """A reload may not hold everybody's calls up; a JSON5 parser in Python took 4 s."""
+    entries = ",".join(f'\n// {n}\n"s{n}": {{"command": "x", "args": ["a", "b"],}}' for n in range(1000))
+    path = written(tmp_path, '{"mcpServers": {' + entries + "}}")
+    before = time.process_time()
+
+    assert len(read_config(path, {}).servers) == 1000
+    assert time.process_time() - before < 1
 
 
 def test_a_file_that_is_not_there_or_no_text_is_refused(tmp_path: Path) -> None:
