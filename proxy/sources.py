@@ -204,13 +204,12 @@ def _from_file(path: str, environ: Mapping[str, str]) -> tuple[dict[str, Any], d
     if not path:
         return {}, {}
     from proxy.config.file import ConfigError, read_config
-    from proxy.config.servers import top_settings
 
     try:
-        values, _ = top_settings(read_config(Path(path), environ))
+        values = dict(read_config(Path(path), environ).top)
     except ConfigError as exc:
         raise SettingsError([str(exc)]) from exc
-    return values, {field: f"{path}: {field}" for field in values}
+    return values, {field: f"{path}: {option_name(field)}" for field in values}
 
 
 def _unknown(word: str, *, may_be_secret: bool) -> str:

@@ -5,22 +5,28 @@ The form is that of Claude Desktop, Cursor, VS Code and others: `mcpServers` (or
 its entry.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from proxy.config.keys import ENTRY, entry_hint, override_hint, server_names, top_hint, top_names
 from proxy.config.text import NotParsed, Object, parse
-from proxy.config.variables import VariableMissing, expand
+from proxy.config.variables import ReferenceUnknown, VariableMissing, expand
 
 MAX_FILE_BYTES = 4 * 1024 * 1024
 """Largest config file. Ours: a thousand servers fit in."""
 
 _SERVERS = ("mcpServers", "servers")
-_ENTRY = frozenset({"command", "args", "env", "cwd", "disabled", "enabled", "timeout", "type", "mcp_proxy"})
-_REMOTE = frozenset({"http", "sse", "streamable-http", "streamableHttp", "streamable_http", "ws", "websocket"})
+_KIND = ("type", "transport", "transportType")
+_STDIO = frozenset({"stdio", "local"})
+_REMOTE = frozenset({"http", "sse", "streamablehttp", "ws", "websocket", "remote"})
+_URL = ("url", "serverUrl", "httpUrl")
 _MILLISECONDS_FROM = 1000
 """A `timeout` of so much or more is in milliseconds: some clients write them, some write seconds."""
+_SECONDS_ALL_THE_SAME = frozenset({1800, 3600})
+"""Half an hour and an hour, which the menus of clients offer that write seconds."""
 
 
 class ConfigError(Exception):
@@ -37,7 +43,7 @@ class ServerEntry:
         env: What is set for it.
         cwd: Its folder; None for ours.
         call_timeout_seconds: Its `timeout`; None if it has none.
-        overrides: Settings of its own, as they are written.
+        overrides: Settings of its own, values as they are written.
     """
 
     name: str
@@ -54,7 +60,7 @@ class ConfigFile:
 
     Attributes:
         path: Where it is.
-        top: Settings of the daemon, as they are written.
+        top: Settings of the daemon, values as they are written.
         servers: Those that are to be served here.
         warnings: What was left out, a sentence each.
     """
@@ -95,116 +101,162 @@ class _Reader:
 
     def file(self, parsed: Any) -> ConfigFile:
         if not isinstance(parsed, Object):
-            raise ConfigError(f"{self._path}: must be an object with mcpServers in it")
+            raise ConfigError(f'{self._path}: must be an object: {{"mcpServers": {{...}}}}')
         self._once(parsed, "", "")
         given = [key for key in _SERVERS if key in parsed]
         if len(given) > 1:
-            raise ConfigError(f"{self._path}: has both mcpServers and servers")
+            raise ConfigError(f"{self._path}: has both mcpServers and servers; put all into one of them")
         if not given:
-            raise ConfigError(f"{self._path}: has no mcpServers")
+            raise ConfigError(
+                f'{self._path}: has no mcpServers; it must be {{"mcpServers": {{"NAME": {{"command": "...", '
+                '"args": ["..."]}}}'
+            )
         entries = parsed[given[0]]
         if not isinstance(entries, Object):
-            raise ConfigError(f"{self._path}: {given[0]} must be an object")
+            raise ConfigError(f'{self._path}: {given[0]} must be an object: {{"NAME": {{"command": "..."}}}}')
         if entries.twice is not None:
             raise self._fault(entries.twice, "", "stands there twice")
         servers = [server for name, entry in entries.items() if (server := self._server(name, entry)) is not None]
-        top = {
-            key: self._expanded(value, "", key) for key, value in parsed.items() if key not in (*_SERVERS, "$schema")
-        }
-        return ConfigFile(self._path, top, servers, self._warnings)
+        rest = {key: value for key, value in parsed.items() if key not in (*_SERVERS, "$schema")}
+        for key in rest:
+            if key not in top_names():
+                self._warnings.append(f"{self._path}: {key} is no setting and left out{top_hint(key)}")
+        return ConfigFile(self._path, self._settings(rest, top_names(), "", ""), servers, self._warnings)
 
     def _server(self, name: str, entry: Any) -> ServerEntry | None:
         if not isinstance(entry, Object):
-            raise self._fault(name, "", "must be an object")
+            raise self._fault(name, "", 'must be an object: {"command": "...", "args": ["..."]}')
         self._once(entry, name, "")
-        self._warnings += [
-            f"{self._path}: server {name!r}: {key} is not known here and left out"
-            for key in entry
-            if key not in _ENTRY and key != "url"
-        ]
         if self._is(entry, name, "disabled", default=False) or not self._is(entry, name, "enabled", default=True):
             return None
-        kind = entry.get("type", "stdio")
-        if (isinstance(kind, str) and kind in _REMOTE) or ("url" in entry and "command" not in entry):
-            self._warn(name, "is a remote server; it is not served here")
+        if self._is_remote(entry, name):
+            self._warnings.append(f"{self._path}: server {name!r} is a remote server; it is not served here")
             return None
-        for key in ("env", "mcp_proxy"):
-            if isinstance(entry.get(key), Object):
-                self._once(entry[key], name, f"{key}.")
-        entry = {key: self._expanded(value, name, key) for key, value in entry.items() if key in _ENTRY}
-        if kind != "stdio":
-            raise self._fault(name, "type", "must be stdio, or that of a remote server")
+        unknown = [key for key in entry if key not in ENTRY]
+        if "command" not in entry:
+            also = f"; {unknown[0]} is not known here" if unknown else ""
+            raise self._fault(name, "command", f"is missing{also}")
+        for key in unknown:
+            hint = entry_hint(key)
+            self._warnings.append(f"{self._path}: server {name!r}: {key} is not known here and left out{hint}")
         return ServerEntry(
             name=name,
-            argv=(self._text(entry, name, "command"), *self._texts(entry, name, "args")),
-            env=self._pairs(entry, name),
-            cwd=self._text(entry, name, "cwd") if entry.get("cwd") is not None else None,
+            argv=(self._command(entry, name), *self._texts(entry, name, "args")),
+            env=self._env(entry, name),
+            cwd=self._text(entry["cwd"], name, "cwd") if entry.get("cwd") is not None else None,
             call_timeout_seconds=self._timeout(entry, name),
-            overrides=self._object(entry, name, "mcp_proxy"),
+            overrides=self._overrides(entry, name),
         )
 
-    def _expanded(self, value: Any, name: str, key: str) -> Any:
-        try:
-            if isinstance(value, str):
-                return expand(value, self._environ)
-            if isinstance(value, list):
-                return [self._expanded(each, name, key) for each in value]
-            if isinstance(value, dict):
-                return {inner: self._expanded(each, name, f"{key}.{inner}") for inner, each in value.items()}
-        except VariableMissing as missing:
-            raise self._fault(
-                name,
-                key,
-                f"refers to the variable {missing.name}, which is not set; ${{{missing.name}:-}} would do without",
-            ) from missing
-        return value
+    # ---- one key
 
-    def _is(self, entry: Mapping[str, Any], name: str, key: str, *, default: bool) -> bool:
-        value = entry.get(key, default)
-        if not isinstance(value, bool):
-            raise self._fault(name, key, "must be true or false")
-        return value
-
-    def _text(self, entry: Mapping[str, Any], name: str, key: str) -> str:
+    def _is(self, entry: Object, name: str, key: str, *, default: bool) -> bool:
         value = entry.get(key)
-        if not isinstance(value, str) or not value.strip():
-            raise self._fault(name, key, "must be a text that is not empty" if key in entry else "is missing")
-        return value
+        if value is not None and not isinstance(value, bool):
+            raise self._fault(name, key, "must be true or false")
+        return default if value is None else value
 
-    def _texts(self, entry: Mapping[str, Any], name: str, key: str) -> list[str]:
-        value = entry.get(key, [])
-        if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+    def _is_remote(self, entry: Object, name: str) -> bool:
+        key = next((key for key in _KIND if entry.get(key) is not None), None)
+        if key is None:
+            return "command" not in entry and any(url in entry for url in _URL)
+        kind = entry[key].lower().replace("-", "").replace("_", "") if isinstance(entry[key], str) else ""
+        if kind not in _STDIO | _REMOTE:
+            raise self._fault(name, key, "must be stdio, or that of a remote server: http, sse, ws")
+        return kind in _REMOTE
+
+    def _command(self, entry: Object, name: str) -> str:
+        command = self._text(entry["command"], name, "command")
+        if not command.strip():
+            raise self._fault(name, "command", "must be a text that is not empty")
+        return command
+
+    def _texts(self, entry: Object, name: str, key: str) -> list[str]:
+        value = entry.get(key)
+        if value is not None and not isinstance(value, list):
             raise self._fault(name, key, "must be a list of texts")
-        return value
+        return [self._text(each, name, f"{key}[{at}]") for at, each in enumerate(value or ())]
 
-    def _pairs(self, entry: Mapping[str, Any], name: str) -> dict[str, str]:
+    def _env(self, entry: Object, name: str) -> dict[str, str]:
         pairs = self._object(entry, name, "env")
+        env = {}
         for key, value in pairs.items():
-            if isinstance(value, bool) or not isinstance(value, str | int | float):
-                raise self._fault(name, f"env.{key}", "must be a text")
-        return {key: str(value) for key, value in pairs.items()}
+            if not key or "=" in key or "\0" in key:
+                raise self._fault(name, "env", f"{key.partition('=')[0]!r}: a name can't be empty or have = in it")
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            env[key] = self._text(str(value) if is_number else value, name, f"env.{key}")
+        return env
 
-    def _object(self, entry: Mapping[str, Any], name: str, key: str) -> dict[str, Any]:
-        value = entry.get(key, {})
-        if not isinstance(value, dict):
-            raise self._fault(name, key, "must be an object")
-        return value
-
-    def _timeout(self, entry: Mapping[str, Any], name: str) -> float | None:
+    def _timeout(self, entry: Object, name: str) -> float | None:
         value = entry.get("timeout")
         if value is None:
             return None
-        if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
             raise self._fault(name, "timeout", "must be a number of seconds, more than 0")
-        return value / 1000 if value >= _MILLISECONDS_FROM else float(value)
+        return value / 1000 if value >= _MILLISECONDS_FROM and value not in _SECONDS_ALL_THE_SAME else float(value)
+
+    def _overrides(self, entry: Object, name: str) -> dict[str, Any]:
+        given = self._object(entry, name, "mcp_proxy")
+        self._warnings += [
+            f"{self._path}: server {name!r}: mcp_proxy.{key} is no setting of a server and left out{override_hint(key)}"
+            for key in given
+            if key not in server_names()
+        ]
+        return self._settings(given, server_names(), name, "mcp_proxy.")
+
+    # ---- what all of them need
+
+    def _settings(self, given: Mapping[str, Any], names: Mapping[str, str], name: str, prefix: str) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key, value in given.items():
+            if (setting := names.get(key)) is None:
+                continue
+            if setting in found:
+                raise self._fault(name, prefix + key, "stands there twice, with its unit and without")
+            found[setting] = self._expanded(value, name, prefix + key)
+        return found
+
+    def _object(self, entry: Object, name: str, key: str) -> Object:
+        value = entry.get(key)
+        if value is None:
+            return Object()
+        if not isinstance(value, Object):
+            raise self._fault(name, key, "must be an object")
+        self._once(value, name, f"{key}.")
+        return value
 
     def _once(self, value: Object, name: str, prefix: str) -> None:
         if value.twice is not None:
             raise self._fault(name, prefix + value.twice, "stands there twice")
 
+    def _text(self, value: Any, name: str, key: str) -> str:
+        """A text that a process can be given, its variables expanded."""
+        if not isinstance(value, str):
+            raise self._fault(name, key, "must be a text, in quotation marks")
+        text: str = self._expanded(value, name, key)
+        try:
+            if b"\0" not in os.fsencode(text):
+                return text
+        except UnicodeEncodeError:
+            pass
+        raise self._fault(name, key, "has a character in it that no process can be given")
+
+    def _expanded(self, value: Any, name: str, key: str) -> Any:
+        try:
+            if isinstance(value, str):
+                return expand(value, self._environ)
+        except VariableMissing as missing:
+            what = f"refers to the variable {missing.name}, which is not set; ${{{missing.name}:-}} would do without"
+            raise self._fault(name, key, what) from missing
+        except ReferenceUnknown as unknown:
+            known = "known are ${VAR}, ${VAR:-default} and ${env:VAR}; $${ stands for ${"
+            raise self._fault(name, key, f"has {unknown.head}...}} in it; {known}") from unknown
+        if isinstance(value, list):
+            return [self._expanded(each, name, f"{key}[{at}]") for at, each in enumerate(value)]
+        if isinstance(value, dict):
+            return {inner: self._expanded(each, name, f"{key}.{inner}") for inner, each in value.items()}
+        return value
+
     def _fault(self, name: str, key: str, what: str) -> ConfigError:
         where = [f"server {name!r}"] if name else []
         return ConfigError(f"{self._path}: {', '.join([*where, key] if key else where)}: {what}")
-
-    def _warn(self, name: str, what: str) -> None:
-        self._warnings.append(f"{self._path}: server {name!r} {what}")

@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from proxy.config.file import ConfigError, read_config
+from proxy.config.keys import PER_SERVER
 from proxy.config.servers import Servers, is_same_server, servers_of
 from proxy.settings import Settings, SettingsError
+from proxy.sources import choices, option_name
 
 
 def servers(tmp_path: Path, file: dict[str, Any] | None, *argv: str) -> Servers:
@@ -62,21 +64,41 @@ def test_only_a_lonely_server_is_the_default_by_itself(tmp_path: Path, names: li
     assert servers(tmp_path, {"mcpServers": {name: entry() for name in names}}).default == default
 
 
-def test_unknown_keys_are_named(tmp_path: Path) -> None:
-    file = {"inputs": [], "mcpServers": {"a": entry(mcp_proxy={"colour": 1, "port": 5})}}
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("colour", "mcp_proxy.colour is no setting of a server and left out"),
+        ("port", "mcp_proxy.port is no setting of a server and left out; it is one of the daemon and stands beside"),
+        ("deny_tols", "mcp_proxy.deny_tols is no setting of a server and left out; did you mean deny_tool?"),
+        ("idle-timeout", "left out; did you mean idle_timeout?"),
+        ("poolSize", "left out; did you mean pool_size?"),
+        ("env", "left out; it stands beside mcp_proxy, in the entry itself"),
+    ],
+)
+def test_a_key_under_mcp_proxy_that_is_none_of_a_server_is_named_with_what_to_do(
+    tmp_path: Path, key: str, said: str
+) -> None:
+    (warning,) = servers(tmp_path, {"mcpServers": {"a": entry(mcp_proxy={key: 1})}}).warnings
 
-    warnings = " ".join(servers(tmp_path, file).warnings)
-    assert "inputs is no setting" in warnings
-    assert "mcp_proxy.colour is no setting of a server" in warnings
-    assert "mcp_proxy.port is no setting of a server" in warnings
+    assert f"servers.json: server 'a': mcp_proxy.{key} is no setting of a server and left out" in warning
+    assert said in warning
 
 
-def test_a_misspelt_key_is_named_with_what_was_meant(tmp_path: Path) -> None:
-    file = {"idle_timout": 5, "mcpServers": {"a": entry(mcp_proxy={"deny_tols": ["x"]})}}
+@pytest.mark.parametrize("field", sorted(PER_SERVER))
+def test_every_setting_of_a_server_can_stand_under_mcp_proxy(tmp_path: Path, field: str) -> None:
+    info = Settings.model_fields[field]
+    other: Any = {"child_era": "modern", "protocol_version": "2025-06-18", "on_child_exit": "respawn"}.get(field)
+    if other is None:
+        given = info.get_default(call_default_factory=True)
+        words = choices(field)
+        other = words[1] if words else ["x"] if given == () else not given if isinstance(given, bool) else "17"
+    if field.endswith("_bytes"):
+        other = "33MiB"
+    found = servers(tmp_path, {"mcpServers": {"a": entry(mcp_proxy={option_name(field): other}), "b": entry()}})
 
-    warnings = " ".join(servers(tmp_path, file).warnings)
-    assert "idle_timout is no setting and left out; did you mean idle_timeout" in warnings
-    assert "mcp_proxy.deny_tols is no setting of a server and left out; did you mean deny_tool" in warnings
+    assert found.warnings == []
+    assert getattr(found.by_name["a"], field) != getattr(found.by_name["b"], field)
+    assert not is_same_server(found.by_name["a"], Settings(**{**found.by_name["b"].model_dump(), "server_name": "a"}))
 
 
 @pytest.mark.parametrize(
