@@ -35,6 +35,7 @@ from proxy.sessions.places import Places
 from proxy.sessions.sessionless import Sessionless
 from proxy.sessions.shared.children import SharedChildren
 from proxy.sessions.starts import Starts
+from proxy.sessions.trials import Trials
 from proxy.sessions.warm.pool import WarmPool
 from proxy.settings import Settings
 
@@ -104,6 +105,7 @@ class Served:
             starts=starts,
             shared=self.sharing if session_isolation.shares else None,
         )
+        self._trials = _trials(self.manager, starts, settings, shared)
         self.modern = ModernServing(
             spec=self.spec,
             limits=_modern_limits(settings),
@@ -145,7 +147,12 @@ class Served:
         sessionless = self.sessionless.run() if self.sessionless is not None else nullcontext()
         with self.kept.run():
             async with self.sharing.run(), self.manager.run(), sessionless, self.modern.run(), self.warm.run():
-                yield
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(self._trials.run)
+                    try:
+                        yield
+                    finally:
+                        tasks.cancel_scope.cancel()
 
     async def drain(self, grace_seconds: float) -> None:
         """Begin nothing new, let open calls finish for so long, then end everything. Waits for the children."""
@@ -191,6 +198,18 @@ def _kept(settings: Settings, shared: Shared) -> Kept:
         max_children=settings.max_reused_children if settings.reuse_children else 0,
         max_calls=settings.child_max_calls,
         max_age_seconds=settings.child_max_age_seconds,
+    )
+
+
+def _trials(manager: SessionManager, starts: Starts, settings: Settings, shared: Shared) -> Trials:
+    newest = settings.protocol_version
+    return Trials(
+        starts,
+        open_ahead=manager.open_ahead,
+        places=shared.places,
+        version=newest if newest in LEGACY_VERSIONS else LEGACY_VERSIONS[-1],
+        start_timeout_seconds=settings.start_timeout_seconds,
+        place_timeout_seconds=settings.place_timeout_seconds,
     )
 
 

@@ -27,7 +27,7 @@ from proxy.sessions.recovery import Recovery
 from proxy.sessions.session import Session
 from proxy.sessions.shared.children import SharedChildren
 from proxy.sessions.shared.session import PortKeeper, open_sharing_session
-from proxy.sessions.starts import Start, Starts
+from proxy.sessions.starts import Starts
 from proxy.sessions.told import Told
 from proxy.sessions.warm.pool import WarmPool
 from proxy.sessions.warm.sessions import SessionsAhead
@@ -99,7 +99,7 @@ class SessionManager:
         self._warm = warm if warm is not None else WarmPool(places=places, counts=counts)
         self._warm.add(
             SessionsAhead(
-                start=self._open_ahead, starting=self._starting, starts=self.starts, is_wanted_at_once=shared is None
+                start=self.open_ahead, starting=self._starting, starts=self.starts, is_wanted_at_once=shared is None
             )
         )
         self.is_awaited: Callable[[], bool] = lambda: False
@@ -249,19 +249,14 @@ class SessionManager:
             await self._shared_child_ready(self._shared)
             # From here on `_own_session` sees to it that it is counted no more.
             return await start_owner(
-                self._tasks, partial(self._own_session, None, True), undo=partial(self._never_begun, None, True)
+                self._tasks, partial(self._own_session, shares=True), undo=partial(self._never_begun, shares=True)
             )
-        start = self.starts.begin()
-        try:
-            session = await self._ready_or_place()
-        except BaseException:
-            start.close()
-            raise
+        self.starts.check()
+        session = await self._ready_or_place()
         if session is not None:
-            start.close()
             return session
         # From here on `_own_session` gives the place back, whatever happens to the caller.
-        return await start_owner(self._tasks, partial(self._own_session, start), undo=partial(self._never_begun, start))
+        return await start_owner(self._tasks, self._own_session, undo=self._never_begun)
 
     async def _shared_child_ready(self, shared: SharedChildren) -> None:
         """Wait for the shared child. On return the session is counted, as whoever waits is."""
@@ -276,7 +271,7 @@ class SessionManager:
             self._wake()
             raise
 
-    async def _open_ahead(self) -> Session:
+    async def open_ahead(self) -> Session:
         """Begin a session that is nobody's yet, on a place that there is. Whoever gets it ends it, or has it taken.
 
         Raises:
@@ -288,14 +283,14 @@ class SessionManager:
         self._children += 1
         self._owned += 1
         self._places.take()
-        return await start_owner(self._tasks, partial(self._own_session, None), undo=partial(self._never_begun, None))
+        return await start_owner(
+            self._tasks, partial(self._own_session, is_ahead=True), undo=partial(self._never_begun, is_ahead=True)
+        )
 
-    def _never_begun(self, start: Start | None, shares: bool = False) -> None:
+    def _never_begun(self, *, is_ahead: bool = False, shares: bool = False) -> None:
         """`_own_session` was not even begun."""
         self._owned -= 1
-        self._spawning -= start is not None or shares
-        if start is not None:
-            start.close()
+        self._spawning -= not is_ahead
         if not shares:
             self._children -= 1
             self._places.give_back()
@@ -327,13 +322,9 @@ class SessionManager:
         )
 
     async def _own_session(
-        self, start: Start | None, shares: bool = False, *, task_status: TaskStatus[Session]
+        self, *, is_ahead: bool = False, shares: bool = False, task_status: TaskStatus[Session]
     ) -> None:
-        """Own one session from spawn to reaped child.
-
-        It has a place if it does not share a child. Without a `start` it is one that shares, or is begun ahead.
-        """
-        is_ahead = start is None and not shares
+        """Own one session from spawn to reaped child. It has a place if it does not share a child."""
         session: Session | None = None
         try:
             async with self._opened(is_ahead=is_ahead, shares=shares) as (session, keeper):
@@ -347,7 +338,9 @@ class SessionManager:
                     session.end("shutdown", Draining())
                 await keeper.keep()
                 if session.start_failed:
-                    self._note_failed_start(is_ahead=session in self._ahead)
+                    self._note_failed_start(
+                        is_ahead=session in self._ahead, may_be_clients=session.start_failed_on_client
+                    )
                 self._forget(session)
             self._cut += keeper.has_killed and self._is_draining
         except Exception as exc:
@@ -364,19 +357,17 @@ class SessionManager:
                 self._spawning -= not is_ahead
             else:
                 self._forget(session)
-            if start is not None:
-                start.close()
             self._owned -= 1
             if not shares:
                 self._children -= 1
                 self._places.give_back()
             self._wake()
 
-    def _note_failed_start(self, *, is_ahead: bool) -> None:
+    def _note_failed_start(self, *, is_ahead: bool, may_be_clients: bool = False) -> None:
         if is_ahead:
             self.starts.note_failed_ahead()
         else:
-            self.starts.note(failed=True)
+            self.starts.note(failed=True, may_be_clients=may_be_clients)
 
     def _forget(self, session: Session) -> None:
         if session.may_come_back and self.recovery is not None:

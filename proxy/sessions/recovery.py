@@ -18,11 +18,10 @@ from proxy.errors import ChildStartTimedOut, ProxyError, SessionNotFound
 from proxy.observe import Counts
 from proxy.protocol.changes import may_have_changed
 from proxy.protocol.jsontext import parse_members
-from proxy.protocol.messages import Request
 from proxy.protocol.sessionless import INITIALIZED
 from proxy.protocol.versions import version_of_result
+from proxy.sessions.handshakes import answer_of_child
 from proxy.sessions.session import Session
-from proxy.sessions.stream import Failure
 from proxy.sessions.told import Wanted
 
 logger = logging.getLogger(__name__)
@@ -141,7 +140,7 @@ class Recovery:
         session.connected()
         try:
             with anyio.move_on_after(self._start_timeout_seconds):
-                answer = await _asked(session, kept.wanted.initialize)
+                answer = await answer_of_child(session, kept.wanted.initialize)
                 if version_of_result(answer) != kept.version:
                     logger.warning("server does not shake hands as before", extra={"session": session.tag})
                     self._drop(key)
@@ -178,20 +177,6 @@ class Recovery:
         if kept is not None:
             self._size_bytes -= kept.size_bytes
         return kept is not None
-
-
-async def _asked(session: Session, request: Request) -> bytes:
-    """What the child answers to a request of ours. Raises why it does not."""
-    stream = session.exchange.streams.new(request.raw_id)
-    await session.begin([request], stream)
-    while not stream.has_ended:
-        stream.take()  # what it says beside the answer is for nobody
-        await stream.wait()
-    _, (*_, item) = stream.take()
-    if isinstance(item, Failure):
-        raise item.error
-    assert isinstance(item, bytes)  # it is no question
-    return item
 
 
 def _key(session_id: str) -> bytes:

@@ -96,6 +96,8 @@ class Session:
         end_reason: Why it ended, for the log.
         end_error: The same for a client that has not been told of the session yet.
         start_failed: Whether its child never became ready.
+        start_failed_on_client: Whether it had been told what a client said by then.
+        speaks_for_us: Whether the handshake is ours, not its client's.
         shares: Whether it has a port on a child that others use, too.
         may_come_back: Whether it has ended for a reason for which its client might go on with it.
         calls: That its child has served one by one, for clients without sessions.
@@ -128,6 +130,8 @@ class Session:
         self.end_reason = ""
         self.end_error: ProxyError = SessionEnded()
         self.start_failed = False
+        self.start_failed_on_client = False
+        self.speaks_for_us = False
         self.may_come_back = False
         self.calls = 0
         self.state = State.AHEAD if is_ahead else State.STARTING
@@ -391,6 +395,7 @@ class Session:
 
     def _note_failed_start(self, returncode: int | None) -> None:
         self.start_failed = True
+        self.start_failed_on_client = bool(self.exchange.calls_in_flight) and not self.speaks_for_us
         self.path.start_failed()
         tail = self._child.stderr_tail if self._child is not None else []
         logger.warning(

@@ -30,6 +30,7 @@ from proxy.protocol.jsontext import Members, as_object
 from proxy.protocol.messages import Request, Response, parse_child_line
 from proxy.protocol.sessionless import INITIALIZED, LISTS, answer_to, given_up, handshake, without_task
 from proxy.protocol.versions import LEGACY_VERSIONS
+from proxy.sessions.handshakes import answer_of_child
 from proxy.sessions.kept import Kept
 from proxy.sessions.manager import SessionManager
 from proxy.sessions.places import Places
@@ -218,17 +219,11 @@ class Sessionless:
             session = await self._manager.open()
         except TooManySessions as exc:
             raise TooManyCalls("Too many processes; try again later") from exc
-        session.exchange.refuses_asks = session.exchange.mints_tokens = True
+        session.exchange.refuses_asks = session.exchange.mints_tokens = session.speaks_for_us = True
         session.connected()
         try:
             with anyio.move_on_after(self._start_timeout_seconds):
-                request = handshake(version, __version__)
-                stream = session.exchange.streams.new(request.raw_id)
-                await session.begin([request], stream)
-                while not stream.has_ended:
-                    stream.take()  # what it says beside the answer is for nobody
-                    await stream.wait()
-                self._shaken(session, stream, version)
+                self._shaken(session, await answer_of_child(session, handshake(version, __version__)), version)
                 return session
             session.start_timed_out()
             raise ChildStartTimedOut
@@ -237,18 +232,14 @@ class Sessionless:
             if session.version is None:
                 self._manager.end(session, "not initialized")
 
-    def _shaken(self, session: Session, stream: Stream, version: str) -> None:
+    def _shaken(self, session: Session, answer: bytes, version: str) -> None:
         """The child has answered the handshake.
 
         Raises:
             HandshakeRefused: If that is an error of its own.
-            ProxyError: If it could not answer.
+            ProxyError: If the session has ended meanwhile.
         """
-        _, (*_, item) = stream.take()
-        if isinstance(item, Failure):
-            raise item.error
-        assert isinstance(item, bytes)  # it asks in vain
-        (response,) = parse_child_line(item)
+        (response,) = parse_child_line(answer)
         assert isinstance(response, Response)  # it is what we have encoded
         if response.is_error:
             raise HandshakeRefused(response)

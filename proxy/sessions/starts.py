@@ -14,24 +14,21 @@ logger = logging.getLogger(__name__)
 FAILED_START_SECONDS = 30.0
 """For how long a start that failed makes us unready. Ours: long enough to be seen, short enough to recover alone."""
 
+TRUSTED_SECONDS = 5.0
+"""For so long after a trial that succeeded nothing that a client can make fail makes us unready: else one could keep us
+so."""
 
-class Start:
-    """One start that goes on. Whoever began it closes it when it is over, however it went."""
-
-    def __init__(self, on_closed: Callable[["Start"], None]) -> None:
-        self._on_closed = on_closed
-
-    def close(self) -> None:
-        """It is over, or was given up."""
-        self._on_closed(self)
+TRIAL_PAUSE_SECONDS = 1.0
+"""Between two starts of our own: clients that make their children exit can't keep a processor busy with ours."""
 
 
 class Starts:
     """What is known of the starts of a server's children, and the circuit that this opens.
 
-    Closed: every start is tried. Open, after `max_failed` in a row: none, for a time that grows. Then half-open: one
-    is, and what becomes of it decides. While a child of the server serves somebody the circuit stays closed: that
-    others fail may be for what their clients say.
+    A start that fails on what a client has said may be that client's fault. So it counts, and a start of our own, a
+    trial, decides whether the server is broken. Closed: every start is tried. Open, after `max_failed` in a row of a
+    server that is broken: only trials are, after a time that grows; the first that succeeds closes it. While a child of
+    the server serves somebody the circuit stays closed.
 
     Args:
         clock: In seconds.
@@ -49,47 +46,65 @@ class Starts:
         self._name = name
         self._failed_at: float | None = None
         self._has_succeeded = False
+        self._is_broken = False  # the last one failed that no client can have made fail
+        self._is_doubted = False  # one has failed since that may be a client's fault
+        self._tried_at: float | None = None
+        self._proved_at: float | None = None  # when a trial has last succeeded
         self._backoff = Backoff(clock)
-        self._probe: Start | None = None  # the one that is let through while half-open
         self.serves: list[Callable[[], bool]] = []
         """Each says whether a child of the server serves somebody."""
+        self.on_failed: Callable[[], None] = lambda: None
+        """Called when a trial may have become due."""
 
-    def begin(self) -> Start:
-        """A child is about to be started.
+    def check(self) -> None:
+        """A child is about to be started for somebody.
 
         Raises:
             CircuitOpen: If it would most likely fail, as those before it have.
         """
-        start = Start(self._closed)
-        if self.circuit == "closed":
-            return start
-        if self.circuit == "open" or self._probe is not None:
+        if self.circuit != "closed":
             self._counts.add("refused.circuit_open")
             raise CircuitOpen(retry_after_seconds=max(1, math.ceil(self._backoff.wait_seconds)))
-        self._probe = start
-        return start
 
-    def note(self, *, failed: bool) -> None:
-        """A child was started, or could not be."""
-        was_open = self.circuit != "closed"
-        self._has_succeeded = self._has_succeeded or not failed
-        self._failed_at = self._clock() if failed else None
-        self._probe = None
+    def note(self, *, failed: bool, may_be_clients: bool = False) -> None:
+        """A child was started, or could not be.
+
+        Args:
+            failed: Whether it could not.
+            may_be_clients: Whether that may be for what a client has said.
+        """
         if not failed:
-            self._backoff.succeeded()
-            if was_open:
-                logger.info("circuit closed: the server has started", extra={"server": self._name})
+            self._succeeded()
             return
+        was_open = self._is_open
         self._backoff.failed()
-        if self.circuit == "open":
-            logger.warning(
-                "circuit open: the server fails to start",
-                extra={
-                    "server": self._name,
-                    "in_a_row": self._backoff.failures,
-                    "next_in_seconds": round(self._backoff.wait_seconds, 3),
-                },
-            )
+        if may_be_clients:
+            self._is_doubted = True
+            if not self._is_trusted:
+                self._failed_at = self._clock()
+        else:
+            self._is_broken = True
+            self._failed_at = self._clock()
+        self._log_open(was_open)
+        self.on_failed()
+
+    def tried(self, *, failed: bool | None) -> None:
+        """A trial is over; None if there was no room for it."""
+        self._tried_at = self._clock()
+        if failed is None:
+            return
+        self._counts.add("trial.failed" if failed else "trial.succeeded")
+        self._is_doubted = False
+        if not failed:
+            self._proved_at = self._clock()
+            self._succeeded()
+            return
+        was_open = self._is_open
+        self._is_broken = True
+        self._failed_at = self._clock()
+        if was_open:  # else it was the client's start that counts
+            self._backoff.failed()
+        self._log_open(was_open)
 
     def note_full(self) -> None:
         """There was no room for a process: that says nothing about the server."""
@@ -104,10 +119,18 @@ class Starts:
 
     @property
     def circuit(self) -> Literal["closed", "open", "half-open"]:
-        """Whether a start is tried."""
-        if self._backoff.failures < self._max_failed or any(serves() for serves in self.serves):
+        """Whether a start is tried; half-open while that depends on a trial."""
+        if not self._is_open or any(serves() for serves in self.serves):
             return "closed"
         return "open" if self._backoff.wait_seconds else "half-open"
+
+    @property
+    def trial_in_seconds(self) -> float | None:
+        """When a trial is due; None if none is needed."""
+        if not self._is_doubted and not self._is_open:
+            return None
+        pause = 0.0 if self._tried_at is None else self._tried_at + TRIAL_PAUSE_SECONDS - self._clock()
+        return max(0.0, pause, 0.0 if self._is_doubted else self._backoff.wait_seconds)
 
     @property
     def last_failed(self) -> bool | None:
@@ -127,6 +150,30 @@ class Starts:
             "next_in_seconds": round(self._backoff.wait_seconds, 1) if self.circuit == "open" else 0,
         }
 
-    def _closed(self, start: Start) -> None:
-        if self._probe is start:
-            self._probe = None
+    @property
+    def _is_open(self) -> bool:
+        return self._is_broken and self._backoff.failures >= self._max_failed
+
+    @property
+    def _is_trusted(self) -> bool:
+        return self._proved_at is not None and self._clock() - self._proved_at < TRUSTED_SECONDS
+
+    def _succeeded(self) -> None:
+        was_open = self._is_open
+        self._has_succeeded = True
+        self._failed_at = None
+        self._is_broken = False
+        self._backoff.succeeded()
+        if was_open:
+            logger.info("circuit closed: the server has started", extra={"server": self._name})
+
+    def _log_open(self, was_open: bool) -> None:
+        if self._is_open and (self._backoff.wait_seconds or not was_open):
+            logger.warning(
+                "circuit open: the server fails to start",
+                extra={
+                    "server": self._name,
+                    "in_a_row": self._backoff.failures,
+                    "next_in_seconds": round(self._backoff.wait_seconds, 3),
+                },
+            )

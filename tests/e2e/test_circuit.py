@@ -4,11 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-import anyio
+import httpx
 
 from tests.e2e.serving import CHILD, MODERN_PROGRAM
-from tests.support.daemon import Daemon, running_daemon
-from tests.support.mcp import Client, call, connected, error_of, health, hello, open_session, until
+from tests.support.daemon import running_daemon
+from tests.support.mcp import Client, connected, error_of, health, hello, open_session, until
 from tests.support.modern import modern_client, tool
 
 
@@ -21,7 +21,7 @@ def config(path: Path, modes: Path) -> str:
 
 
 async def readiness(client: Client) -> tuple[int, str]:
-    response = await client.http.get(client.url.partition("/servers")[0] + "/readyz")
+    response = await client.http.get(httpx.URL(client.url).join("/readyz"))
     return response.status_code, response.text
 
 
@@ -30,8 +30,12 @@ async def starts(client: Client, name: str) -> dict[str, Any]:
     return shown
 
 
-def started(daemon: Daemon) -> int:
-    return daemon.log.count("child started")
+async def until_open(client: Client, name: str) -> None:
+    async def is_open() -> bool:
+        shown = await starts(client, name)
+        return shown["circuit"] in ("open", "half-open")
+
+    await until(is_open, "the circuit is open")
 
 
 async def test_after_several_failed_starts_new_sessions_are_refused_until_one_succeeds(tmp_path: Path) -> None:
@@ -44,33 +48,27 @@ async def test_after_several_failed_starts_new_sessions_are_refused_until_one_su
                 response = await client.post(hello(1))
                 assert error_of(response) == (502, -32603, 1)
                 assert "code 3" in response.text  # of its own cause
-            count = started(daemon)
+            await until_open(client, "broken")
 
             refused = await client.post(hello(1))
 
             assert error_of(refused) == (503, -32603, 1)
             assert int(refused.headers["retry-after"]) >= 1
             assert "failed to start" in refused.text
-            assert started(daemon) == count
-            assert (await starts(client, "broken"))["circuit"] in ("open", "half-open")
             assert (await starts(client, "well"))["circuit"] == "closed"
             assert await other.result(1, "echo", a=1) == {"echo": {"a": 1}}
             status, why = await readiness(client)
             assert status == 503 and "broken" in why
 
             modes.write_text("")
-            opened = Client(client.http, url)
 
-            async def is_let_through() -> bool:
-                response = await client.post(hello(1))
-                if response.status_code == 200:
-                    opened.session_id = response.headers["mcp-session-id"]
-                return response.status_code == 200
+            async def is_ready() -> bool:  # no client has to try it
+                return (await readiness(client))[0] == 200
 
-            await until(is_let_through, "a start is let through")
+            await until(is_ready, "the server is found to be well")
             assert (await starts(client, "broken"))["circuit"] == "closed"
-            assert (await readiness(client))[0] == 200
-            assert (await opened.answer(call(1, "echo", a=1)))["result"] == {"echo": {"a": 1}}
+            assert await (await client.another()).result(1, "echo", a=1) == {"echo": {"a": 1}}
+            assert (await health(client))["counts"]["trial.succeeded"] == 1
 
 
 async def test_the_circuit_is_one_for_clients_with_and_without_sessions(tmp_path: Path) -> None:
@@ -81,21 +79,29 @@ async def test_the_circuit_is_one_for_clients_with_and_without_sessions(tmp_path
         async with modern_client(daemon.url) as modern, connected(daemon.url) as client:
             for _ in range(2):
                 assert (await modern.post(tool(1, "pid"))).status_code == 502
+            await until_open(client, "broken")
 
             refused = [await modern.post(tool(1, "pid")), await client.post(hello(1))]
 
-            # The time that it is open is short at first: a start may have been let through, to fail like the others.
-            assert 503 in [response.status_code for response in refused]
+            assert [response.status_code for response in refused] == [503, 503]
             assert (await starts(client, "broken"))["failed_in_a_row"] >= 2
-            assert (await health(client))["counts"]["refused.circuit_open"] >= 1
+            assert (await health(client))["counts"]["refused.circuit_open"] == 2
 
 
-async def test_clients_whose_own_starts_fail_do_not_keep_others_away(tmp_path: Path) -> None:
-    """One of them can make a child exit by what it says in `initialize`."""
+async def test_clients_that_make_their_own_children_exit_do_not_keep_others_away() -> None:
+    """By what they say in `initialize`, while nobody else has a session: a start of ours shows whose fault it is."""
     with running_daemon("--stdin-grace", "0.3s", "--", *CHILD) as daemon:
-        async with open_session(daemon.url) as client, connected(daemon.url) as bad:
+        async with connected(daemon.url) as client:
             for _ in range(8):
-                assert (await bad.post(hello(1, exit_on_initialize="3"))).status_code == 502
+                assert (await client.post(hello(1, exit_on_initialize="3"))).status_code == 502
 
-            with anyio.fail_after(20):
-                assert await (await client.another()).result(1, "echo", a=1) == {"echo": {"a": 1}}
+            assert await (await client.another()).result(1, "echo", a=1) == {"echo": {"a": 1}}
+            assert (await readiness(client))[0] == 200
+
+            async def is_alone() -> bool:  # what was started to find that out is gone
+                shown = await health(client)
+                return (shown["children"], shown["sessions"]) == (1, 1)
+
+            await until(is_alone, "no child is left of a trial")
+            assert (await health(client))["counts"]["trial.succeeded"] >= 1
+            assert "refused.circuit_open" not in (await health(client))["counts"]

@@ -28,14 +28,13 @@ HOLDS = {
 }
 OF_THE_TASK = {
     "sessions/recovery.py Recovery._begin_again: self._open_session": "a place, and a process that is starting",
-    "sessions/recovery.py Recovery._begin_again: _asked": "a session that nobody knows",
-    "sessions/recovery.py _asked: stream.wait": "a session that nobody knows",
+    "sessions/recovery.py Recovery._begin_again: answer_of_child": "a session that nobody knows",
+    "sessions/handshakes.py answer_of_child: stream.wait": "a session that nobody knows",
 }
 NOTHING = {
     "sessions/recovery.py Recovery._run: self._begin_again",
-    "sessions/recovery.py _asked: session.begin",
 }
-"""The task itself, which ends with everything; and a child of its own, which always has a place."""
+"""The task itself, which ends with everything."""
 
 
 class Remembering(Scene):

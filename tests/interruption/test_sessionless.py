@@ -26,7 +26,7 @@ HOLDS = {
     "sessions/sessionless.py Sessionless.initialize: self._catalogue_child": "nothing: the start has a task of its own",
     "sessions/sessionless.py Sessionless._catalogue_child: asyncio.shield": "nothing: the start has a task of its own",
     "sessions/sessionless.py Sessionless._open: self._manager.open": "a place, and a process that is starting",
-    "sessions/sessionless.py Sessionless._open: stream.wait": "a child that nobody knows",
+    "sessions/sessionless.py Sessionless._open: answer_of_child": "a child that nobody knows",
     "edge/sessionless.py SessionlessEndpoint._call: self._unless_gone": "the request, watched, and a process",
     "edge/sessionless.py SessionlessEndpoint._call: self._respond": "a child, and the stream",
     "edge/sessionless.py SessionlessEndpoint._hold: stream.wait": "the request, watched, a child, and the stream",
@@ -35,9 +35,6 @@ HOLDS = {
 OF_THE_SERVER = {
     "sessions/sessionless.py Sessionless.run: anyio.create_task_group": "everything",
     "sessions/sessionless.py Sessionless._start_catalogue: self._open": "the child that answers for all",
-}
-NEVER_WAITS = {
-    "sessions/sessionless.py Sessionless._open: session.begin": "a child of its own: it always has a place",
 }
 NEVER_FAILS = {
     "edge/sessionless.py SessionlessEndpoint._respond: send_stream",

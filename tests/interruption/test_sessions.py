@@ -22,7 +22,6 @@ from anyio.abc import TaskStatus
 from proxy import Bridge, Settings
 from proxy.child import procfs
 from proxy.sessions.session import Session
-from proxy.sessions.starts import Start
 from tests.e2e.serving import CHILD, MODERN_PROGRAM
 from tests.support.asgi import Response
 from tests.support.children import open_files
@@ -78,7 +77,7 @@ OF_THE_BRIDGE = {
     "sessions/manager.py SessionManager.drain: self._all_gone": "everything",
 }
 OF_THE_POOL = {
-    "sessions/manager.py SessionManager._open_ahead: start_owner": "a place, and a process that is starting",
+    "sessions/manager.py SessionManager.open_ahead: start_owner": "a place, and a process that is starting",
     "sessions/path.py ChildPath.prove: self._answered.wait": "a session that is nobody's",
     "sessions/session.py Session.prove_child: self.path.prove": "a session that is nobody's",
 }
@@ -408,9 +407,9 @@ async def test_a_session_leaves_nothing_wherever_its_owner_fails(
 
         owners: list[Interrupted[None]] = []
 
-        async def own_and_fail(start: Start | None, shares: bool = False, *, task_status: TaskStatus[Session]) -> None:
+        async def own_and_fail(*, task_status: TaskStatus[Session], **how: bool) -> None:
             strike = partial(WAYS[way], anyio.CancelScope())
-            owners.append(Interrupted(own(start, shares, task_status=task_status), at=place, nth=nth, strike=strike))
+            owners.append(Interrupted(own(task_status=task_status, **how), at=place, nth=nth, strike=strike))
             await owners[-1]
 
         monkeypatch.setattr(stage.bridge.server.manager, "_own_session", own_and_fail)

@@ -15,7 +15,6 @@ from proxy import Bridge, Settings
 from proxy.errors import SessionEnded
 from proxy.sessions.shared.child import SharedProcess
 from proxy.sessions.shared.children import SharedChildren
-from proxy.sessions.starts import Start
 from tests.e2e.serving import CHILD
 from tests.interruption.test_sessions import until
 from tests.support.asgi import Response
@@ -182,9 +181,9 @@ async def test_a_shared_child_leaves_nothing_wherever_its_owner_fails(monkeypatc
         own, backoff = scene.sharing._own, scene.sharing._backoff
         owners: list[Interrupted[None]] = []
 
-        async def own_and_fail(process: SharedProcess, start: Start, _: float) -> None:
+        async def own_and_fail(process: SharedProcess, _: float) -> None:
             strike = partial(WAYS["os-error"], anyio.CancelScope())
-            owners.append(Interrupted(own(process, start, 0.01), at=place, nth=nth, strike=strike))
+            owners.append(Interrupted(own(process, 0.01), at=place, nth=nth, strike=strike))
             await owners[-1]
 
         monkeypatch.setattr(scene.sharing, "_own", own_and_fail)

@@ -9,6 +9,7 @@ from tests.interruption import test_recovery as recovery
 from tests.interruption import test_sessionless as sessionless
 from tests.interruption import test_sessions as sessions
 from tests.interruption import test_shared as shared
+from tests.interruption import test_trials as trials
 from tests.support.interrupt import awaits_in
 
 
@@ -20,9 +21,10 @@ def test_every_await_of_the_sessions_is_known() -> None:
     known = sessions.OF_THE_OWNER.keys() | sessions.WHEN_ITS_CHILD_IS_REPLACED.keys()
     known |= sessions.OF_THE_BRIDGE.keys() | sessions.OF_THE_POOL.keys() | sessions.AROUND | sessions.NOTHING
     known |= recovery.OF_THE_TASK.keys() | recovery.NOTHING
-    known |= sessionless.OF_THE_SERVER.keys() | sessionless.NEVER_WAITS.keys()
+    known |= sessionless.OF_THE_SERVER.keys()
+    known |= trials.OF_THE_BRIDGE.keys() | trials.NEVER_WAITS.keys()
     known |= shared.OF_THE_CHILD.keys() | shared.OF_THE_SESSION.keys() | shared.OF_THE_BRIDGE.keys() | shared.NOTHING
-    holds = (*sessions.HOLDS, *recovery.HOLDS, *sessionless.HOLDS, *shared.HOLDS)
+    holds = (*sessions.HOLDS, *recovery.HOLDS, *sessionless.HOLDS, *shared.HOLDS, *trials.HOLDS)
     known |= {key for key in holds if key.startswith("sessions/")}
 
     # What a port waits for is seen to wherever its session waits for it.

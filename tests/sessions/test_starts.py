@@ -8,6 +8,7 @@ import pytest
 from proxy.errors import CircuitOpen
 from proxy.observe import Counts
 from proxy.sessions import backoff
+from proxy.sessions import starts as starts_module
 from proxy.sessions.starts import Starts
 
 
@@ -32,11 +33,10 @@ def state(starts: Starts) -> str:
     return starts.circuit
 
 
-def fail(starts: Starts, times: int = 1) -> None:
+def fail(starts: Starts, times: int = 1, *, may_be_clients: bool = False) -> None:
     for _ in range(times):
-        start = starts.begin()
-        starts.note(failed=True)
-        start.close()
+        starts.check()
+        starts.note(failed=True, may_be_clients=may_be_clients)
 
 
 @contextmanager
@@ -64,66 +64,86 @@ def test_starts_are_tried_until_enough_have_failed_in_a_row(clock: Clock) -> Non
 
     assert state(starts) == "open"
     with refused():
-        starts.begin()
+        starts.check()
     assert starts.report()["failed_in_a_row"] == 3
     assert starts.report()["next_in_seconds"] > 0
 
 
-def test_when_the_time_is_over_one_start_is_let_through(clock: Clock) -> None:
+def test_when_the_time_is_over_a_trial_is_due_and_no_client_is_let_through(clock: Clock) -> None:
+    """One of them could keep it open for all by what it says, or by saying nothing."""
     starts = open_circuit(clock)
+    assert starts.trial_in_seconds == pytest.approx(starts.report()["next_in_seconds"], abs=0.06)
+
     clock.now += backoff.LAST_SECONDS
 
-    assert state(starts) == "half-open"
-    starts.begin()
+    assert (state(starts), starts.trial_in_seconds) == ("half-open", 0)
     with refused():
-        starts.begin()
+        starts.check()
 
 
-def test_a_start_that_is_given_up_leaves_its_turn_to_the_next(clock: Clock) -> None:
-    starts = open_circuit(clock)
-    clock.now += backoff.LAST_SECONDS
-    starts.begin().close()
-
-    start = starts.begin()
-    with refused():
-        starts.begin()
-    start.close()
-
-
-def test_the_end_of_an_older_start_takes_no_turn_from_the_one_that_has_it(clock: Clock) -> None:
-    starts = starts_of(clock)
-    older = starts.begin()
-    fail(starts, 3)
-    clock.now += backoff.LAST_SECONDS
-    starts.begin()
-
-    older.close()
-
-    with refused():
-        starts.begin()
-
-
-def test_a_success_closes_it_and_a_failure_opens_it_for_longer(clock: Clock) -> None:
+def test_a_trial_that_succeeds_closes_it_and_one_that_fails_opens_it_for_longer(clock: Clock) -> None:
     starts = open_circuit(clock)
     first = starts.report()["next_in_seconds"]
     for _ in range(2):  # twice: chance makes half of each wait
         clock.now += backoff.LAST_SECONDS
-        fail(starts)
+        starts.tried(failed=True)
     assert starts.report()["next_in_seconds"] > first
     clock.now += backoff.LAST_SECONDS
 
-    starts.begin()
-    starts.note(failed=False)
+    starts.tried(failed=False)
 
-    assert state(starts) == "closed"
-    starts.begin()
-    starts.begin()
+    assert (state(starts), starts.last_failed, starts.trial_in_seconds) == ("closed", False, None)
+    starts.check()
+
+
+def test_what_may_be_a_clients_fault_opens_nothing_until_a_trial_fails_too(clock: Clock) -> None:
+    starts = starts_of(clock)
+
+    fail(starts, 10, may_be_clients=True)
+
+    assert (state(starts), starts.trial_in_seconds) == ("closed", 0)
+    starts.tried(failed=True)
+    assert state(starts) == "open"
+
+
+def test_a_trial_that_succeeds_clears_the_server_of_what_its_clients_made_fail(clock: Clock) -> None:
+    starts = starts_of(clock)
+    fail(starts, 2, may_be_clients=True)
+    history = [starts.last_failed]
+
+    starts.tried(failed=False)
+    fail(starts, 2, may_be_clients=True)
+    history.append(starts.last_failed)
+
+    assert history == [True, False]
+    assert (state(starts), starts.report()["failed_in_a_row"]) == ("closed", 2)
+
+
+def test_trials_for_failing_clients_are_spaced_out(clock: Clock) -> None:
+    starts = starts_of(clock)
+    fail(starts, may_be_clients=True)
+    starts.tried(failed=False)
+
+    fail(starts, may_be_clients=True)
+
+    assert starts.trial_in_seconds == starts_module.TRIAL_PAUSE_SECONDS
+    clock.now += starts_module.TRIAL_PAUSE_SECONDS
+    assert starts.trial_in_seconds == 0
+
+
+def test_a_trial_for_which_there_is_no_room_is_made_later(clock: Clock) -> None:
+    starts = starts_of(clock)
+    fail(starts, 3, may_be_clients=True)
+
+    starts.tried(failed=None)
+
+    assert (state(starts), starts.trial_in_seconds) == ("closed", starts_module.TRIAL_PAUSE_SECONDS)
 
 
 def test_no_room_for_a_process_says_nothing_about_the_server(clock: Clock) -> None:
     starts = starts_of(clock)
     for _ in range(10):
-        starts.begin()
+        starts.check()
         starts.note_full()
 
     assert state(starts) == "closed"

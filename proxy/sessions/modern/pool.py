@@ -271,7 +271,7 @@ class Pool:
     async def _start(self, group: str | None, capabilities: bytes, request: ModernRequest) -> SharedChild:
         """Start a process and find out what it speaks, if that is not known."""
         started: list[SharedChild] = []
-        start = self._starts.begin()
+        self._starts.check()
         self._opening[started_for := object()] = asyncio.get_running_loop().time()
         try:
             await self._back_off()
@@ -281,14 +281,13 @@ class Pool:
                 each.end("not ready", ChildStartFailed())
             if isinstance(exc, ChildStartFailed | ChildStartTimedOut):
                 self._backoff.failed()
-                self._starts.note(failed=True)
+                self._starts.note(failed=True, may_be_clients=True)
                 self._log_failed_start(started)
                 if started and started[-1].has_exited:
                     self._exits.exited(started[-1].returncode)
             raise
         finally:
             del self._opening[started_for]
-            start.close()
         self._starts.note(failed=False)
         self._warm.served()
         self._ready(child)

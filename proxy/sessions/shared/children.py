@@ -35,7 +35,7 @@ from proxy.sessions.session import SessionChild
 from proxy.sessions.shared.child import SharedProcess
 from proxy.sessions.shared.modern_port import ModernPort
 from proxy.sessions.shared.turns import Turns
-from proxy.sessions.starts import Start, Starts
+from proxy.sessions.starts import Starts
 
 logger = logging.getLogger(__name__)
 
@@ -189,7 +189,7 @@ class SharedChildren:
         if wait > self._limits.place_timeout_seconds:
             self._counts.add("refused.restarting")
             raise ChildRestarting
-        start = self._starts.begin()
+        self._starts.check()
         process = self._current = SharedProcess(
             may_ask=self._may_ask,
             newest_version=self._newest_version,
@@ -201,10 +201,10 @@ class SharedChildren:
         )
         self._running += 1
         self._wakes.set()
-        self._tasks.start_soon(self._own, process, start, wait)
+        self._tasks.start_soon(self._own, process, wait)
         return process
 
-    async def _own(self, process: SharedProcess, start: Start, wait_seconds: float) -> None:
+    async def _own(self, process: SharedProcess, wait_seconds: float) -> None:
         """Own one process, from the wait for its place until it is reaped."""
         try:
             with anyio.move_on_after(wait_seconds):
@@ -220,7 +220,6 @@ class SharedChildren:
             logger.exception("shared child ended badly", extra={"child": process.tag, "pid": process.pid})
         finally:
             process.end("not started", ChildStartFailed())
-            start.close()
             self._running -= 1
             self._places.wake()
 
