@@ -28,6 +28,7 @@ from proxy.child.watch import OrphanReaper, become_subreaper, guarded
 from proxy.config.file import ConfigError
 from proxy.descriptors import connections_within_limits
 from proxy.edge.bridge import Bridge
+from proxy.edge.directory import path_of
 from proxy.edge.middleware.origin import is_loopback_name
 from proxy.errors import ProxyError
 from proxy.http1 import Http1Limits, Http1Protocol
@@ -282,7 +283,7 @@ class _Daemon:
                 logger.info("serving %s%s", root, settings.path, extra={"server": directory.default})
             for name in directory.servers:
                 if name != directory.default or len(directory.servers) > 1:
-                    logger.info("serving %s/servers/%s/mcp", root, name, extra={"server": name})
+                    logger.info("serving %s%s", root, path_of(name), extra={"server": name})
         if settings.demo:
             with contextlib.suppress(OSError):  # nobody reads it
                 sys.stderr.write(lesson(roots[0] + settings.path))

@@ -49,7 +49,7 @@ OptionalShare = Annotated[
     Shape("a number of CPUs such as 0.5 or 2, at least 0.01, or none"),
 ]
 Count = Annotated[int, Shape("a whole number")]
-Name = Annotated[str, Shape("letters, digits, '.', '_' and '-'")]
+Name = Annotated[str, Shape("at most 128 printable characters that make a path: no empty part, no '.' or '..'")]
 Words = Annotated[tuple[str, ...], Shape("a list")]
 
 LegacyVersion = Literal["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25", "2026-07-28"]
@@ -58,6 +58,8 @@ MIB = 1 << 20
 
 TAKEN_PATHS = frozenset({"/health", "/healthz", "/readyz", "/metrics", "/servers"})
 """What the daemon serves itself; some of it to anybody, whatever the Origin and Host."""
+LEGACY_SSE_PATHS = frozenset({"/sse", "/messages"})
+"""What it serves itself with `--legacy-sse`."""
 
 
 class Settings(BaseSettings):
@@ -394,7 +396,9 @@ class Settings(BaseSettings):
     @field_validator("server_name")
     @classmethod
     def _name_fits_into_a_path(cls, value: str) -> str:
-        if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", value) or value.strip(".") == "":
+        # Clients have names with spaces and slashes in their files. "." and ".." they resolve themselves.
+        is_path = {"", ".", ".."}.isdisjoint(value.split("/"))
+        if len(value) > 128 or not value.isprintable() or value != value.strip() or not is_path:
             raise ValueError("not a name")
         return value
 
@@ -418,12 +422,14 @@ class Settings(BaseSettings):
             )
         if len(given) > 1:
             raise ValueError("only one of --command, words behind --, and --demo can be given")
-        if f"{self.path.rstrip('/')}/{self.server_name}" in TAKEN_PATHS:
+        if f"{self.path.rstrip('/')}/{self.server_name}" in TAKEN_PATHS | (
+            LEGACY_SSE_PATHS if self.legacy_sse else set()
+        ):
             # The server is served there, too; on an exempt path nobody would check the Origin.
             raise ValueError(f"with --path {self.path}, --server-name can't be {self.server_name}: this path is taken")
         if self.isolation == "request" and self.modern_isolation == "shared":
             raise ValueError("--isolation request gives every call a process, so --modern-isolation shared can't be")
-        if self.legacy_sse and self.path in ("/sse", "/messages"):
+        if self.legacy_sse and self.path in LEGACY_SSE_PATHS:
             raise ValueError(f"with --legacy-sse, --path can't be {self.path}: this path is taken")
         if self.dead_peer_timeout_seconds < self.slow_reader_timeout_seconds + 15:
             raise ValueError(

@@ -342,14 +342,20 @@ def test_a_path_ends_without_a_slash() -> None:
     assert (load(*DEMO, "--path", "/a/b/").path, load(*DEMO, "--path", "/").path) == ("/a/b", "/")
 
 
-@pytest.mark.parametrize("name", ["", "a/b", "..", "x" * 65, "a b"])
+@pytest.mark.parametrize("name", ["", "..", "a/../b", "/a", "a/", "a//b", " a", "x" * 129, "a\nb", "a\u202eb"])
 def test_a_server_name_that_does_not_fit_into_a_path_is_refused(name: str) -> None:
     assert refused(*DEMO, f"--server-name={name}").startswith("--server-name: ")
+
+
+@pytest.mark.parametrize("name", ["My notes (v2)", "github.com/o/r", "@org/x", "...", "日本", "50%?#", "x" * 128])
+def test_a_server_may_be_called_as_clients_call_theirs(name: str) -> None:
+    assert load(*DEMO, f"--server-name={name}").server_name == name
 
 
 @pytest.mark.parametrize("name", ["health", "healthz", "readyz", "metrics"])
 def test_a_server_is_never_served_where_nobody_checks_the_origin(name: str) -> None:
     assert "this path is taken" in refused(*DEMO, "--path", "/", "--server-name", name)
+    assert "this path is taken" in refused(*DEMO, "--path", "/", "--server-name", "sse", "--legacy-sse")
 
     assert load(*DEMO, "--server-name", name).server_name == name
 

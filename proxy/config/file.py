@@ -62,12 +62,14 @@ class ConfigFile:
         path: Where it is.
         top: Settings of the daemon, values as they are written.
         servers: Those that are to be served here.
+        not_served: Names of the others.
         warnings: What was left out, a sentence each.
     """
 
     path: Path
     top: Mapping[str, Any]
     servers: Sequence[ServerEntry]
+    not_served: Sequence[str]
     warnings: Sequence[str]
 
 
@@ -121,7 +123,8 @@ class _Reader:
         for key in rest:
             if key not in top_names():
                 self._warnings.append(f"{self._path}: {key} is no setting and left out{top_hint(key)}")
-        return ConfigFile(self._path, self._settings(rest, top_names(), "", ""), servers, self._warnings)
+        not_served = [name for name in entries if name not in {server.name for server in servers}]
+        return ConfigFile(self._path, self._settings(rest, top_names(), "", ""), servers, not_served, self._warnings)
 
     def _server(self, name: str, entry: Any) -> ServerEntry | None:
         if not isinstance(entry, Object):

@@ -1,6 +1,5 @@
 """Which servers are there, and with which settings each?"""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +14,7 @@ from proxy.sources import allowed, option_name
 _OF_A_SERVER = frozenset({"command", "argv", "demo", "env", "cwd", "max_json_depth", "ping_interval_seconds"})
 """What else makes a server what it is; all that is left belongs to the listener, the daemon and its logs."""
 
-_NOT_INHERITED = {"command", "argv", "demo", "config", "named_server", "default_server", "server_name", "cwd", "watch"}
+_NOT_INHERITED = {"command", "argv", "demo", "config", "named_server", "default_server", "server_name", "watch"}
 
 
 @dataclass(frozen=True)
@@ -43,15 +42,21 @@ def servers_of(settings: Settings, file: ConfigFile | None) -> Servers:
     if settings.has_own_server:
         found[settings.server_name] = settings
     for name, command in settings.named_server.items():
-        _add(found, name, _derived(settings, name, {"command": command}, where=f"--named-server {name}"))
+        where = f"--named-server {name}"
+        _add(found, name, _derived(settings, name, {"command": command}, where=where), where=where)
     for entry in file.servers if file is not None else ():
         assert file is not None  # it has entries
         where = f"{file.path}: server {entry.name!r}"
         own = {**_own(settings, entry), **entry.overrides}
-        _add(found, entry.name, _derived(settings, entry.name, own, where=where))
+        _add(found, entry.name, _derived(settings, entry.name, own, where=where), where=where)
     if not found:
-        raise ConfigError(f"{file.path if file else '--config'}: names no server that is to be served here")
+        raise ConfigError(f"{file.path if file else '--config'}: {_why_none(file)}")
     return Servers(found, _default(settings, found), file.warnings if file is not None else ())
+
+
+def _why_none(file: ConfigFile | None) -> str:
+    left_out = f"; {', '.join(map(repr, file.not_served))}: disabled or remote" if file and file.not_served else ""
+    return f"names no server that is to be served here{left_out}"
 
 
 def is_same_server(one: Settings, other: Settings) -> bool:
@@ -69,25 +74,23 @@ def _own(settings: Settings, entry: ServerEntry) -> dict[str, Any]:
 
 
 def _derived(settings: Settings, name: str, own: Mapping[str, Any], *, where: str) -> Settings:
-    if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", name) or not name.strip("."):
-        raise ConfigError(f"{where}: a server's name has letters, digits, '.', '_' and '-' in it, at most 64")
     inherited = settings.model_dump(exclude=_NOT_INHERITED)
     try:
         return Settings(**{**inherited, "server_name": name, **own})
     except ValidationError as exc:
         fault = exc.errors(include_url=False, include_input=False)[0]
         field = str(fault["loc"][0]) if fault["loc"] else ""
-        what = (
-            f"mcp_proxy.{option_name(field)}: not allowed; it must be {allowed(field)}"
-            if field in PER_SERVER
-            else fault["msg"]
-        )
+        what = fault["msg"].removeprefix("Value error, ")
+        if field in PER_SERVER:
+            what = f"mcp_proxy.{option_name(field)}: not allowed; it must be {allowed(field)}"
+        elif field == "server_name":
+            what = f"this name is not allowed; it must be {allowed(field)}"
         raise ConfigError(f"{where}: {what}") from None
 
 
-def _add(found: dict[str, Settings], name: str, settings: Settings) -> None:
+def _add(found: dict[str, Settings], name: str, settings: Settings, *, where: str) -> None:
     if name in found:
-        raise ConfigError(f"two servers are called {name!r}")
+        raise ConfigError(f"{where}: another server is called so, too; give one of them another name")
     found[name] = settings
 
 

@@ -2,10 +2,16 @@
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 from starlette.types import ASGIApp, Scope
 
 from proxy.edge.served import Served
+
+
+def path_of(name: str) -> str:
+    """Where a server is served, as it stands in a URL."""
+    return f"/servers/{quote(name)}/mcp"
 
 
 class Directory:
@@ -23,13 +29,12 @@ class Directory:
 
     def replace(self, servers: Mapping[str, Served], default: str | None) -> None:
         """These are the servers from now on."""
-        by_path: dict[str, ASGIApp] = {}
-        for name, server in servers.items():
-            for path in (f"/servers/{name}/mcp", f"{self._path}/{name}"):
-                by_path[path] = by_path[f"{path}/"] = server.endpoint
+        at = {f"{self._path}/{name}": server for name, server in servers.items()}
+        at |= {f"/servers/{name}/mcp": server for name, server in servers.items()}  # these win: names may have slashes
         if default is not None:
-            by_path[self._path or "/"] = by_path[f"{self._path}/"] = servers[default].endpoint
-        self._by_path, self.servers, self.default = by_path, dict(servers), default
+            at[self._path] = servers[default]
+        self._by_path = {path: server.endpoint for bare, server in at.items() for path in (bare, f"{bare}/") if path}
+        self.servers, self.default = dict(servers), default
 
     @property
     def default_server(self) -> Served | None:
@@ -47,7 +52,5 @@ class Directory:
     def listing(self) -> dict[str, Any]:
         """What `/servers` shows."""
         return {
-            "servers": [
-                {"name": name, "path": f"/servers/{name}/mcp", "default": name == self.default} for name in self.servers
-            ]
+            "servers": [{"name": name, "path": path_of(name), "default": name == self.default} for name in self.servers]
         }

@@ -59,6 +59,14 @@ def test_named_servers_stand_beside_those_of_the_file(tmp_path: Path) -> None:
     assert found.by_name["b"].server_argv == ("uvx", "b c")
 
 
+def test_the_folder_and_the_environment_of_the_daemon_are_those_of_a_server_that_has_none(tmp_path: Path) -> None:
+    file = {"mcpServers": {"a": entry(env={"A": "2"}), "b": entry(cwd="/tmp")}}
+    found = servers(tmp_path, file, "--cwd", "/usr", "--env", "A=1", "--env", "B=1", "--named-server", "c", "x")
+
+    assert [str(found.by_name[name].cwd) for name in "abc"] == ["/usr", "/tmp", "/usr"]
+    assert [found.by_name[name].env for name in "ac"] == [{"A": "2", "B": "1"}, {"A": "1", "B": "1"}]
+
+
 @pytest.mark.parametrize(("names", "default"), [(["a"], "a"), (["a", "b"], None)])
 def test_only_a_lonely_server_is_the_default_by_itself(tmp_path: Path, names: list[str], default: str | None) -> None:
     assert servers(tmp_path, {"mcpServers": {name: entry() for name in names}}).default == default
@@ -104,8 +112,18 @@ def test_every_setting_of_a_server_can_stand_under_mcp_proxy(tmp_path: Path, fie
 @pytest.mark.parametrize(
     ("file", "argv", "said"),
     [
-        ({"mcpServers": {}}, [], "names no server"),
-        ({"mcpServers": {"a b": entry()}}, [], "server 'a b': a server's name has letters"),
+        ({"mcpServers": {}}, [], "names no server that is to be served here$"),
+        (
+            {"mcpServers": {"a": {"url": "u"}, "b": entry(disabled=True)}},
+            [],
+            "names no server that is to be served here; 'a', 'b': disabled or remote",
+        ),
+        ({"mcpServers": {"a/../b": entry()}}, [], "server 'a/../b': this name is not allowed; it must be at most 128"),
+        (
+            {"mcpServers": {"a": entry(mcp_proxy={"isolation": "request", "modern_isolation": "shared"})}},
+            [],
+            "servers.json: server 'a': --isolation request gives every call a process",
+        ),
         (
             {"mcpServers": {"a": entry(mcp_proxy={"max_sessions": 0})}},
             [],
@@ -116,11 +134,16 @@ def test_every_setting_of_a_server_can_stand_under_mcp_proxy(tmp_path: Path, fie
             ["--default-server", "b"],
             "--default-server b: there is no such server, but a",
         ),
-        ({"mcpServers": {"a": entry()}}, ["--named-server", "a", "x"], "two servers are called 'a'"),
+        ({"mcpServers": {"a": entry()}}, ["--named-server", "a", "x"], "server 'a': another server is called so, too"),
+        (
+            {"mcpServers": {"default": entry()}},
+            ["--command", "x"],
+            "server 'default': another server is called so, too",
+        ),
     ],
 )
 def test_what_can_not_be_is_refused(tmp_path: Path, file: dict[str, Any], argv: list[str], said: str) -> None:
-    with pytest.raises(ConfigError, match=said.replace("(", r"\(")):
+    with pytest.raises(ConfigError, match=said.replace("(", r"\(").replace("..", r"\.\.")):
         servers(tmp_path, file, *argv)
 
 

@@ -36,16 +36,19 @@ async def env_of(url: str, name: str) -> str | None:
 
 
 async def test_each_server_is_at_its_own_path_with_its_own_environment(tmp_path: Path) -> None:
-    config = write(tmp_path / "c.json", one=entry(env={"WHO": "one"}), two=entry(env={"WHO": "two"}))
+    odd = {"my notes/é": entry(env={"WHO": "odd"})}
+    config = write(tmp_path / "c.json", one=entry(env={"WHO": "one"}), two=entry(env={"WHO": "two"}), **odd)
     with running_daemon(*GRACES, "--config", str(config), "--default-server", "two") as daemon:
         assert await env_of(url_of(daemon, "one"), "WHO") == "one"
         assert await env_of(url_of(daemon, "two"), "WHO") == "two"
         assert await env_of(daemon.base_url + "/mcp", "WHO") == "two"
         assert await env_of(daemon.base_url + "/mcp/one", "WHO") == "one"
+        assert await env_of(url_of(daemon, "my%20notes/%C3%A9"), "WHO") == "odd"
         async with connected(url_of(daemon, "one")) as client:
             listing = (await client.http.get(daemon.base_url + "/servers")).json()
-            assert [(each["name"], each["default"]) for each in listing["servers"]] == [("one", False), ("two", True)]
-            assert set((await health(client))["servers"]) == {"one", "two"}
+            listed = [(each["name"], each["default"]) for each in listing["servers"]]
+            assert listed == [("one", False), ("two", True), ("my notes/é", False)]
+            assert set((await health(client))["servers"]) == {"one", "two", "my notes/é"}
             assert (await client.http.post(daemon.base_url + "/servers/three/mcp")).status_code == 404
 
 

@@ -1,0 +1,35 @@
+"""Which paths lead to which server."""
+
+import json
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+
+from proxy.edge.bridge import Bridge
+from proxy.settings import Settings
+
+NAMES = ["plain", "My notes (v2)", "github.com/org/servers", "日本", "50%?#", "mcp", "a/mcp", "a"]
+
+
+def found(bridge: Bridge, path: str) -> str | None:
+    """The name of the server behind a path as it stands in a URL."""
+    scope: dict[str, Any] = {"type": "http", "path": unquote(path)}
+    endpoint = bridge.directory.find(scope)
+    return next((name for name, each in bridge.directory.servers.items() if each.endpoint is endpoint), None)
+
+
+@pytest.mark.parametrize("path", ["/mcp", "/", "/servers/a"])
+def test_each_server_is_found_where_the_listing_says_whatever_it_is_called(tmp_path: Path, path: str) -> None:
+    (tmp_path / "c.json").write_text(json.dumps({"mcpServers": {name: {"command": "x"} for name in NAMES}}))
+    bridge = Bridge(Settings(config=tmp_path / "c.json", path=path, default_server="plain"))
+
+    listing = bridge.directory.listing()["servers"]
+    assert [each["name"] for each in listing] == NAMES
+    assert listing[1]["path"] == "/servers/My%20notes%20%28v2%29/mcp"
+    for each in listing:
+        assert found(bridge, each["path"]) == found(bridge, each["path"] + "/") == each["name"]
+    assert found(bridge, path) == ("a" if path == "/servers/a/mcp" else "plain")
+    assert found(bridge, path.rstrip("/") + "/plain") == "plain"
+    assert found(bridge, "/servers/PLAIN/mcp") is None
