@@ -19,13 +19,13 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 import uvicorn
-import watchfiles
 from anyio.abc import TaskStatus
 
 from proxy.child.death import has_pidfds
 from proxy.child.spec import ProgramNotFound, find_program
 from proxy.child.watch import OrphanReaper, become_subreaper, guarded
 from proxy.config.file import ConfigError
+from proxy.config.watch import Stamp, changes, stamp_of
 from proxy.descriptors import connections_within_limits
 from proxy.edge.bridge import Bridge
 from proxy.edge.directory import path_of
@@ -54,6 +54,7 @@ def serve(settings: Settings, *, load: Callable[[], Settings]) -> int:
         load: Gives the settings anew, the file read again.
     """
     share_one_heap()
+    stamp = stamp_of(settings.config) if settings.config is not None else None  # before it is read
     try:
         bridge = Bridge(settings, is_daemon=True)
         _look_for_programs(bridge)
@@ -72,7 +73,7 @@ def serve(settings: Settings, *, load: Callable[[], Settings]) -> int:
         for listener in listeners:
             opened.enter_context(listener)
         try:
-            return runner.run(_Daemon(bridge, listeners, load).run())
+            return runner.run(_Daemon(bridge, listeners, load, stamp).run())
         except Exception:  # what was started is ended by now
             logger.exception("the daemon has failed")
             return 1
@@ -112,8 +113,11 @@ class _Server(uvicorn.Server):
 class _Daemon:
     """One run of the daemon, from the first announcement to the last child."""
 
-    def __init__(self, bridge: Bridge, listeners: list[socket.socket], load: Callable[[], Settings]) -> None:
+    def __init__(
+        self, bridge: Bridge, listeners: list[socket.socket], load: Callable[[], Settings], stamp: Stamp
+    ) -> None:
         settings = bridge.settings
+        self._stamp = stamp
         self._bridge = bridge
         self._load = load
         self._listeners = listeners
@@ -178,7 +182,7 @@ class _Daemon:
             tasks.start_soon(self._serve)
             await self._server.is_up.wait()
             if self._bridge.settings.watch and self._bridge.settings.config is not None:
-                tasks.start_soon(self._watch, self._bridge.settings.config.resolve())
+                tasks.start_soon(self._watch, self._bridge.settings.config)
             async with anyio.create_task_group() as open_door:  # during the drain, too: who comes then is told
                 open_door.start_soon(self._door.run, self._listeners)
                 self._announce()
@@ -245,13 +249,8 @@ class _Daemon:
             logger.exception("config file not taken over")
 
     async def _watch(self, path: Path) -> None:
-        # The folder: editors put a new file in the place of the old one.
-        try:
-            async for changes in watchfiles.awatch(path.parent, recursive=False):
-                if any(Path(changed).name == path.name for _, changed in changes):
-                    await self._reload()
-        except Exception:  # the system watches no more files for us, say; it would end the daemon
-            logger.exception("config file not watched any more")
+        async for _ in changes(path, self._stamp):
+            await self._reload()
 
     def _announce(self) -> None:
         settings, directory = self._bridge.settings, self._bridge.directory
