@@ -7,9 +7,7 @@ with the listener open (new work gets 503), then lets uvicorn exit; the second e
 import asyncio
 import contextlib
 import errno
-import json
 import logging
-import shutil
 import signal
 import socket
 import sys
@@ -21,15 +19,12 @@ import anyio.to_thread
 import uvicorn
 from anyio.abc import TaskStatus
 
-from proxy.child.death import has_pidfds
-from proxy.child.spec import ProgramNotFound, find_program
+from proxy.announce import announce, missing_programs, warn_of_missing_programs
 from proxy.child.watch import OrphanReaper, become_subreaper, guarded
 from proxy.config.file import ConfigError
 from proxy.config.watch import Stamp, changes, stamp_of
 from proxy.descriptors import connections_within_limits
 from proxy.edge.bridge import Bridge
-from proxy.edge.directory import path_of
-from proxy.edge.middleware.origin import is_loopback_name
 from proxy.errors import ProxyError
 from proxy.http1 import Http1Limits, Http1Protocol
 from proxy.listener import Door, listen
@@ -57,14 +52,15 @@ def serve(settings: Settings, *, load: Callable[[], Settings]) -> int:
     stamp = stamp_of(settings.config) if settings.config is not None else None  # before it is read
     try:
         bridge = Bridge(settings, is_daemon=True)
-        _look_for_programs(bridge)
+        missing = missing_programs(bridge.directory)
+        if len(missing) == len(bridge.directory.servers):
+            for name, fault in missing.items():
+                sys.stderr.write(f"mcp-proxy: server {name!r} can't be started: {fault}\n")
+            return 1
         listeners = listen(settings.host, settings.port, dead_peer_seconds=settings.dead_peer_timeout_seconds)
     except ConfigError as exc:
         sys.stderr.write(f"mcp-proxy: {exc}\n")
         return 2
-    except ProgramNotFound as exc:
-        sys.stderr.write(f"mcp-proxy: the server can't be started: {exc}\n")
-        return 1
     except OSError as exc:
         hint = "; choose another with --port or MCP_PROXY_PORT" if exc.errno == errno.EADDRINUSE else ""
         sys.stderr.write(f"mcp-proxy: can't listen on {settings.host}:{settings.port}: {exc.strerror}{hint}\n")
@@ -77,21 +73,6 @@ def serve(settings: Settings, *, load: Callable[[], Settings]) -> int:
         except Exception:  # what was started is ended by now
             logger.exception("the daemon has failed")
             return 1
-
-
-def _look_for_programs(bridge: Bridge) -> None:
-    """Say which servers can't be started. Raises ProgramNotFound if none can."""
-    missing: list[tuple[str, ProgramNotFound]] = []
-    servers = bridge.directory.servers
-    for name, server in servers.items():
-        try:
-            find_program(server.spec.argv, env=server.spec.env, cwd=server.spec.cwd)
-        except ProgramNotFound as exc:
-            missing.append((name, exc))
-    if len(missing) == len(servers):
-        raise missing[0][1]
-    for name, fault in missing:
-        logger.error("server can't be started: %s", fault, extra={"server": name})
 
 
 class _Server(uvicorn.Server):
@@ -185,7 +166,7 @@ class _Daemon:
                 tasks.start_soon(self._watch, self._bridge.settings.config)
             async with anyio.create_task_group() as open_door:  # during the drain, too: who comes then is told
                 open_door.start_soon(self._door.run, self._listeners)
-                self._announce()
+                announce(self._bridge, [listener.getsockname()[:2] for listener in self._listeners])
                 await self._stopping.wait()
                 await self._bridge.drain()
                 open_door.cancel_scope.cancel()
@@ -241,6 +222,7 @@ class _Daemon:
                     return
                 settings = await anyio.to_thread.run_sync(self._load)
                 await self._bridge.reload(settings)
+                warn_of_missing_programs(self._bridge.directory)
         except SettingsError as error:
             logger.error("config file not taken over: %s", "; ".join(error.faults))
         except ConfigError as error:
@@ -252,41 +234,6 @@ class _Daemon:
         async for _ in changes(path, self._stamp):
             await self._reload()
 
-    def _announce(self) -> None:
-        settings, directory = self._bridge.settings, self._bridge.directory
-        for warning in self._bridge.warnings:
-            logger.warning("%s", warning)
-        addresses = [listener.getsockname()[:2] for listener in self._listeners]
-        roots = [f"http://{f'[{host}]' if ':' in host else host}:{port}" for host, port in addresses]
-        if sys.platform != "linux":
-            logger.warning("not Linux: deaths of children are found by polling, vanished clients later")
-        elif not has_pidfds():
-            logger.warning("no pidfds, as in some sandboxes: deaths of children are found by polling")
-        if not all(is_loopback_name(host) for host, _ in addresses):
-            logger.warning("listening without authentication: whoever reaches this address can use the server")
-        if any(server.gives_each_request_a_process for server in directory.servers.values()):
-            logger.info(
-                "clients of 2026-07-28 get a process for each request; with --modern-isolation shared they share one, "
-                "which is warm and keeps its state"
-            )
-        for name, server in directory.servers.items():
-            for limit, means in server.spec.limits.report().items():
-                logger.info("limit of each child: %s: %s", limit, means, extra={"server": name})
-        if any(server.gives_each_session_a_process for server in directory.servers.values()):
-            logger.warning(
-                "isolation is shared, but on an address that strangers reach each session gets a process of its own: "
-                "without authentication nobody can be told from anybody"
-            )
-        for root in roots:
-            if directory.default is not None:
-                logger.info("serving %s%s", root, settings.path, extra={"server": directory.default})
-            for name in directory.servers:
-                if name != directory.default or len(directory.servers) > 1:
-                    logger.info("serving %s%s", root, path_of(name), extra={"server": name})
-        if settings.demo:
-            with contextlib.suppress(OSError):  # nobody reads it
-                sys.stderr.write(lesson(roots[0] + settings.path))
-
 
 async def _reap_orphans(reaper: OrphanReaper) -> None:
     while True:
@@ -295,36 +242,6 @@ async def _reap_orphans(reaper: OrphanReaper) -> None:
             reaper.reap()
         except Exception:  # it would end the daemon
             logger.exception("orphans not reaped")
-
-
-def lesson(url: str) -> str:
-    """What to do with the URL: a request to paste into a shell, a configuration to paste into a client."""
-    hello = {
-        "jsonrpc": "2.0",
-        "id": 1,
-        "method": "initialize",
-        "params": {
-            "protocolVersion": "2025-11-25",
-            "capabilities": {},
-            "clientInfo": {"name": "curl", "version": "1"},
-        },
-    }
-    command = "mcp-proxy" if shutil.which("mcp-proxy") else sys.argv[0]
-    client = {"mcpServers": {"demo": {"type": "http", "url": url}}}
-    return f"""
-  The demo server is at   {url}
-
-  Say hello:
-    curl -i {url} -H 'content-type: application/json' -H 'accept: application/json, text/event-stream' \\
-      -d '{json.dumps(hello)}'
-
-  Paste into a client's configuration:
-    {json.dumps(client)}
-
-  Serve your own:         {command} --command "uvx mcp-server-fetch"        (uvx comes with: pip install uv)
-  Stop with Ctrl-C.
-
-"""
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:

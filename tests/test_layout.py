@@ -33,7 +33,9 @@ BELOW: dict[str, set[str]] = {
     "memory": set(),
     "http1": {"edge", *LEAVES},
     "listener": {"http1", *LEAVES},
+    "announce": {"edge", "child"},
     "server": {
+        "announce",
         "descriptors",
         "memory",
         "http1",

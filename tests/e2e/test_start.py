@@ -71,7 +71,7 @@ def started(step: str, env: Mapping[str, str] = os.environ) -> "subprocess.Popen
         ("server.Bridge.run = broken", "the daemon has failed", False),
         ("anyio.open_signal_receiver = broken", "the daemon has failed", False),
         ("uvicorn.Server.startup = fail", "the daemon has failed", False),
-        ("server._Daemon._announce = broken", "the daemon has failed", False),
+        ("server.announce = broken", "the daemon has failed", False),
         ("uvicorn.Server.main_loop = broken", "the daemon has failed", False),
         ("server.Door.run = broken", "the daemon has failed", False),
     ],
