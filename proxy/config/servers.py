@@ -14,6 +14,9 @@ from proxy.sources import allowed, option_name
 _OF_A_SERVER = frozenset({"command", "argv", "demo", "env", "cwd", "max_json_depth", "ping_interval_seconds"})
 """What else makes a server what it is; all that is left belongs to the listener, the daemon and its logs."""
 
+_NAMES_SERVERS = frozenset({"config", "named_server", "default_server", "server_name"})
+"""What says which servers there are."""
+
 _NOT_INHERITED = {"command", "argv", "demo", "config", "named_server", "default_server", "server_name", "watch"}
 
 
@@ -62,6 +65,12 @@ def _why_none(file: ConfigFile | None) -> str:
 def is_same_server(one: Settings, other: Settings) -> bool:
     """Whether a server with these settings need not be started anew to have the others."""
     return all(getattr(one, field) == getattr(other, field) for field in PER_SERVER | _OF_A_SERVER)
+
+
+def needs_restart(one: Settings, other: Settings) -> list[str]:
+    """Settings of the daemon in which these two differ: they are looked at when it starts, and not again."""
+    fields = Settings.model_fields.keys() - (PER_SERVER | _OF_A_SERVER | _NAMES_SERVERS)
+    return sorted(option_name(field) for field in fields if getattr(one, field) != getattr(other, field))
 
 
 def _own(settings: Settings, entry: ServerEntry) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from proxy.config.file import read_config
-from proxy.config.servers import Servers, is_same_server, servers_of
+from proxy.config.servers import Servers, is_same_server, needs_restart, servers_of
 from proxy.edge.answers import error_body
 from proxy.edge.directory import Directory
 from proxy.edge.front import Front
@@ -164,6 +164,8 @@ class Bridge:
         servers = await anyio.to_thread.run_sync(read_servers, settings)
         for warning in servers.warnings:
             logger.warning("%s", warning)
+        if changed := needs_restart(self.settings, settings):
+            logger.warning("not taken over before a restart: %s", ", ".join(changed))
         before = set(self.directory.servers)
         added, gone = self._replace(servers)
         if self._tasks is not None:

@@ -8,7 +8,7 @@ import pytest
 
 from proxy.config.file import ConfigError, read_config
 from proxy.config.keys import PER_SERVER
-from proxy.config.servers import Servers, is_same_server, servers_of
+from proxy.config.servers import Servers, is_same_server, needs_restart, servers_of
 from proxy.settings import Settings, SettingsError
 from proxy.sources import choices, option_name
 
@@ -163,3 +163,20 @@ def test_a_server_is_the_same_whatever_becomes_of_the_listener(tmp_path: Path) -
     assert is_same_server(one, other)
     assert not is_same_server(one, changed)
     assert not is_same_server(one, slower)
+
+
+def test_what_a_reload_does_not_take_over_is_named() -> None:
+    one = Settings(named_server={"a": "x"})
+    other = Settings(
+        named_server={"a": "y", "b": "z"},
+        default_server="b",
+        port=1,
+        max_children=5,
+        allowed_host=("h",),
+        idle_timeout_seconds=5,  # this and what follows is of servers
+        env={"A": "b"},
+        allow_tool=("x",),
+    )
+
+    assert needs_restart(one, one) == []
+    assert needs_restart(one, other) == ["allowed_host", "max_children", "port"]

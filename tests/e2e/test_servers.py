@@ -35,6 +35,13 @@ async def env_of(url: str, name: str) -> str | None:
         return env.get(name)
 
 
+async def daemon_says(daemon: Daemon, text: str) -> None:
+    async def is_said() -> bool:
+        return text in daemon.log
+
+    await until(is_said, f"the log says {text!r}")
+
+
 async def test_each_server_is_at_its_own_path_with_its_own_environment(tmp_path: Path) -> None:
     odd = {"my notes/é": entry(env={"WHO": "odd"})}
     config = write(tmp_path / "c.json", one=entry(env={"WHO": "one"}), two=entry(env={"WHO": "two"}), **odd)
@@ -96,14 +103,18 @@ async def test_a_reload_adds_changes_and_removes_and_leaves_the_unchanged_alone(
             pid = await same.pid()
             (held,) = await same.hold(tasks, call("h", "hold"))
             (open_call,) = await changed.hold(tasks, call("h", "hold"))
-            write(config, same=entry(), changed=entry(env={"V": "2"}), added=entry())
+            missing = {"command": "no-such-program"}
+            servers = {"same": entry(), "changed": entry(env={"V": "2"}), "added": entry(), "missing": missing}
+            config.write_text(json.dumps({"port": 1, "log_level": "debug", "mcpServers": servers}))
             if by == "signal":
                 daemon.signal(signal.SIGHUP)
 
             async def is_read() -> bool:
-                return set((await health(same))["servers"]) == {"same", "changed", "added"}
+                return set((await health(same))["servers"]) == servers.keys()
 
             await until(is_read, "the file is read again")
+            await daemon_says(daemon, "there is no program 'no-such-program'")
+            assert "not taken over before a restart: log_level" in daemon.log  # the port is that of a flag
             assert await same.pid() == pid
             assert await env_of(url_of(daemon, "changed"), "V") == "2"
             assert await env_of(url_of(daemon, "added"), "V") is None
@@ -142,11 +153,7 @@ async def test_a_file_that_can_not_be_used_leaves_everything_as_it_is(tmp_path: 
         async with open_session(url_of(daemon, "one")) as client:
             config.write_text('{"mcpServers": {"one": ')
             daemon.signal(signal.SIGHUP)
-
-            async def is_said() -> bool:
-                return "config file not taken over" in daemon.log
-
-            await until(is_said, "the fault is logged")
+            await daemon_says(daemon, "config file not taken over")
             assert await client.result(1, "echo", x=1) == {"echo": {"x": 1}}
 
 
