@@ -30,9 +30,9 @@ style: $(VENV)/.test
 types: $(VENV)/.test
 	$(BIN)/mypy
 
-# The fast ones: no daemon, no Node, no published servers.
+# The fast ones, which start no process.
 unit: $(VENV)/.test
-	$(PYTEST) $(IN_PARALLEL) tests/protocol tests/child tests/sessions tests/edge tests/config tests/test_settings.py tests/test_logs.py
+	$(PYTEST) $(IN_PARALLEL) -m "not processes" tests/protocol tests/child tests/sessions tests/edge tests/config tests/test_settings.py tests/test_logs.py
 
 tests: $(VENV)/.test interop-setup
 	$(PYTEST) $(IN_PARALLEL) --durations=15 -m "not alone" || $(AGAIN)

@@ -19,7 +19,10 @@ print(json.dumps([resource.getrlimit(resource.RLIMIT_NOFILE), len(os.sched_getaf
 sys.stdin.read()
 """
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="prlimit(2) and affinity are Linux's")
+pytestmark = [
+    pytest.mark.processes,
+    pytest.mark.skipif(sys.platform != "linux", reason="prlimit(2) and affinity are Linux's"),
+]
 
 
 async def told(limits: ChildLimits) -> tuple[list[int], int]:

@@ -18,7 +18,10 @@ from proxy.errors import ChildOverMemory
 from proxy.observe import Counts
 from tests.support.children import is_alive, running_child
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc elsewhere")
+pytestmark = [
+    pytest.mark.processes,
+    pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc elsewhere"),
+]
 
 MIB = 1 << 20
 TAKES = "import sys\nx = b'x' * {size}\nprint(len(x), flush=True)\nsys.stdin.read()\n"

@@ -21,6 +21,8 @@ from proxy.child.spec import ChildSpec
 from proxy.errors import ChildStartFailed, OutOfResources
 from tests.support.children import ECHO, Heard, is_alive, running_child, spec
 
+pytestmark = pytest.mark.processes
+
 IGNORES_SIGTERM = """
 import signal, sys, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -8,6 +8,8 @@ import pytest
 
 from proxy.child.procfs import Stat, living_groups, parse_stat
 
+pytestmark = pytest.mark.processes
+
 
 @pytest.mark.parametrize(
     ("text", "expected"),

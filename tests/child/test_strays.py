@@ -18,6 +18,8 @@ from proxy.child.strays import StrayFinder, end_strays
 from proxy.child.watch import Guardian, NoWatch, OrphanReaper, guarded
 from tests.support.children import is_alive, open_files, running_child
 
+pytestmark = pytest.mark.processes
+
 SLEEP = "import time; time.sleep(60)"
 # Starts a grandchild in a session of its own and tells its pid.
 WITH_STRAY = """

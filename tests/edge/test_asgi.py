@@ -1,11 +1,13 @@
 """What may an ASGI server do to a response? It need not be ours."""
 
 import anyio
+import pytest
 
 from tests.support.asgi import Response, embedded, headers_of
 from tests.support.mcp import call, encode
 
 
+@pytest.mark.processes
 async def test_a_response_that_fails_does_not_take_the_stream_from_the_one_that_has_it_now() -> None:
     """The client is back with `Last-Event-ID` while its old connection still seems open, and then proves broken."""
     async with embedded(commit_after_seconds=0.01) as (app, client), anyio.create_task_group() as tasks:
@@ -23,6 +25,7 @@ async def test_a_response_that_fails_does_not_take_the_stream_from_the_one_that_
         assert b'"id":1,"result":{"released":true}' in new.body.replace(b" ", b"")
 
 
+@pytest.mark.processes
 async def test_the_end_of_a_stream_waits_for_a_client_that_does_not_read_no_longer_than_the_rest_of_it() -> None:
     """Its answer is kept: the client may come back."""
     limits = {"commit_after_seconds": 0.01, "slow_reader_timeout_seconds": 0.2}

@@ -16,6 +16,8 @@ from tests.support.children import is_alive
 from tests.support.mcp import ACCEPT, encode, hello
 from tests.support.modern import headers_of, tool
 
+pytestmark = pytest.mark.processes
+
 MESSAGES: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
     "legacy": (hello(1), {"accept": ACCEPT, "content-type": "application/json"}),
     "modern": (tool(1, "echo"), headers_of(tool(1, "echo"))),

@@ -225,6 +225,7 @@ async def test_what_comes_in_one_piece_needs_no_room() -> None:
 # ---- what clients of an embedded bridge get
 
 
+@pytest.mark.processes
 async def test_every_refusal_has_a_status_and_says_that_the_connection_ends() -> None:
     limits = {"max_body_bytes": 1024, "max_uploads_size_bytes": 1024, "upload_stall_timeout_seconds": 5.0}
     async with embedded(**limits) as (app, client), anyio.create_task_group() as tasks:
@@ -243,6 +244,7 @@ async def test_every_refusal_has_a_status_and_says_that_the_connection_ends() ->
         assert await client.answer(request(7, "ping")) == {"jsonrpc": "2.0", "id": 7, "result": {}}
 
 
+@pytest.mark.processes
 async def test_a_call_whose_body_comes_bit_by_bit_is_served() -> None:
     async with embedded() as (app, client):
         parts = [bytes([byte]) for byte in encode(call(1, "echo", text="x"))]

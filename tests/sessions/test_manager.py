@@ -34,6 +34,8 @@ from proxy.sessions.session import Session
 from proxy.sessions.stream import Failure, Item, Stream
 from tests.support.children import ECHO, is_alive, spec
 
+pytestmark = pytest.mark.processes
+
 SILENT = "import sys\nsys.stdin.read()\n"
 STUBBORN = (
     "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('x', flush=True)\ntime.sleep(60)\n"

@@ -28,6 +28,8 @@ from proxy.sessions.places import Places
 from proxy.sessions.session import Session
 from proxy.sessions.stream import Ask, Failure, Stream
 
+pytestmark = pytest.mark.processes
+
 PROGRAM = Path(__file__).parents[1] / "programs" / "modern.py"
 PATIENCE_SECONDS = 10.0
 

@@ -21,6 +21,8 @@ from proxy.sessions.modern.as_modern import AsModern
 from proxy.sessions.modern.as_modern_port import AsModernLimits
 from tests.sessions.modern.bridge import ACCEPT, EVERYTHING, PREFIX, SAMPLED, SUBSCRIPTION, Json
 
+pytestmark = pytest.mark.processes
+
 PROGRAMS = Path(__file__).parents[2] / "programs"
 LIGHT = (sys.executable, "-I", "-S", str(PROGRAMS / "modern.py"), "legacy-only")
 SDK = (sys.executable, str(PROGRAMS / "conformance_server.py"))

@@ -25,6 +25,8 @@ from tests.support.mcp import PATIENCE_SECONDS, until
 from tests.support.modern import PREFIX
 from tests.support.parsed import a_call, a_request
 
+pytestmark = pytest.mark.processes
+
 Json = dict[str, Any]
 BOB = Principal("bob", "bob")
 ROOTS: Json = {"roots": {}}

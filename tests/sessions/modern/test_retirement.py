@@ -10,6 +10,8 @@ from tests.sessions.modern.servings import answer_of, serving
 from tests.support.mcp import until
 from tests.support.parsed import a_call, a_request
 
+pytestmark = pytest.mark.processes
+
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,6 +28,7 @@ async def listings(served: Served) -> int:
     return sum('"tools/list"' in line for line in lines)
 
 
+@pytest.mark.processes
 async def test_a_child_is_asked_once_however_many_wait_to_know(tmp_path: Path) -> None:
     async with serving(tmp_path) as served:
         async with anyio.create_task_group() as tasks:
@@ -37,6 +38,7 @@ async def test_a_child_is_asked_once_however_many_wait_to_know(tmp_path: Path) -
         assert await listings(served) == 1
 
 
+@pytest.mark.processes
 async def test_all_pages_are_read_and_a_circle_of_them_once(tmp_path: Path) -> None:
     async with serving(tmp_path, "page-size=5", "cursor-loop") as served:
         with pytest.raises(HeaderMismatch):
@@ -48,6 +50,7 @@ async def test_all_pages_are_read_and_a_circle_of_them_once(tmp_path: Path) -> N
         assert await listings(served) == pages
 
 
+@pytest.mark.processes
 async def test_what_needs_no_knowledge_asks_for_none(tmp_path: Path) -> None:
     async with serving(tmp_path) as served:
         await call(served, {}, a_call(1, "echo"))
@@ -56,6 +59,7 @@ async def test_what_needs_no_knowledge_asks_for_none(tmp_path: Path) -> None:
         assert await listings(served) == 0
 
 
+@pytest.mark.processes
 async def test_it_is_asked_again_before_a_call_is_refused(tmp_path: Path) -> None:
     async with serving(tmp_path) as served:
         await call(served, EU, a_call(1, "headers", region="eu"))
@@ -72,6 +76,7 @@ async def test_it_is_asked_again_before_a_call_is_refused(tmp_path: Path) -> Non
             await call(served, {}, a_call(1, "headers", region="eu"))
 
 
+@pytest.mark.processes
 async def test_it_is_asked_again_after_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with serving(tmp_path) as served:
         await call(served, EU, a_call(1, "headers", region="eu"))
@@ -81,6 +86,7 @@ async def test_it_is_asked_again_after_a_while(tmp_path: Path, monkeypatch: pyte
         assert await listings(served) == 2
 
 
+@pytest.mark.processes
 async def test_a_client_that_does_not_wait_leaves_the_question_to_the_next(tmp_path: Path) -> None:
     async with serving(tmp_path) as served:
         await served.pool.shared("everybody", a_call())
@@ -92,6 +98,7 @@ async def test_a_client_that_does_not_wait_leaves_the_question_to_the_next(tmp_p
         assert await call(served, EU, a_call(1, "headers", region="eu"))
 
 
+@pytest.mark.processes
 async def test_a_retry_says_in_its_headers_what_it_says(tmp_path: Path) -> None:
     """HM-15: and one that does not leaves its state as it was."""
     async with serving(tmp_path) as served:

@@ -11,6 +11,8 @@ from tests.sessions.modern.servings import seen_by, serving
 from tests.support.mcp import until
 from tests.support.parsed import a_call
 
+pytestmark = pytest.mark.processes
+
 Json = dict[str, Any]
 BRIEF = 0.3
 """A probe that is over soon."""

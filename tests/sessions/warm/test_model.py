@@ -23,6 +23,8 @@ from tests.sessions.warm.pools import PATIENCE_SECONDS, Pooled, child, kill, poo
 from tests.sessions.warm.pools import initialize as shake_hands
 from tests.support.children import open_files
 
+pytestmark = pytest.mark.processes
+
 MAX_CHILDREN = 4
 MAX_SESSIONS = 3
 SIZES = {"a": 2, "b": 3}

@@ -16,6 +16,8 @@ from proxy.sessions.warm.plan import Plan
 from proxy.sessions.warm.sessions import SessionsAhead
 from tests.sessions.warm.pools import alive, child, initialize, kill, opened, pooled, starts, until
 
+pytestmark = pytest.mark.processes
+
 
 async def settled() -> None:
     """Whatever was going to happen at once has happened."""

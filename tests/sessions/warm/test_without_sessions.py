@@ -15,6 +15,8 @@ from tests.sessions.modern.servings import STRANGER, Served, serving
 from tests.sessions.warm.pools import kill, until
 from tests.support.parsed import a_call
 
+pytestmark = pytest.mark.processes
+
 Json = dict[str, Any]
 
 
