@@ -14,6 +14,8 @@ IN_PARALLEL := -n $(JOBS) --dist worksteal
 # Some of what is tested has clocks of its own, official clients and suites for example: what failed beside other tests
 # is run once more without them, and is a failure if it fails there.
 AGAIN := $(PYTEST) --last-failed --last-failed-no-failures none
+# Some machines forbid Python to keep what it has compiled. The tests start hundreds of daemons, each of our 150 modules.
+unexport PYTHONDONTWRITEBYTECODE
 PIP := pip install -q --disable-pip-version-check
 
 .PHONY: run test unit style types tests interop coverage bench soak format clean

@@ -195,18 +195,6 @@ SUITES = {
         successes=195,
         excuses={"tasks-status-notifications": excuse(SKIPPED, NOTHING, "tasks-status-notifications")},
     ),
-    "2025-11-25, child of 2026-07-28": Suite(
-        "conformance",
-        ("--requirements", "2025-11-25"),
-        scenarios=33,
-        successes=80,
-        child=(*SDK, "--modern-only"),
-        excuses={
-            "server-sse-polling": excuse(
-                "a quick call is answered as JSON, and there is nothing to poll; not scored", NOTHING
-            )
-        },
-    ),
 }
 
 
