@@ -11,34 +11,24 @@ import anyio
 import anyio.to_thread
 from anyio.abc import TaskGroup, TaskStatus
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from proxy.config.file import read_config
 from proxy.config.servers import Servers, is_same_server, needs_restart, servers_of
-from proxy.edge.answers import error_body
+from proxy.edge.application import HEALTH_PATHS, application
 from proxy.edge.directory import Directory
 from proxy.edge.front import Front
 from proxy.edge.health import Health
-from proxy.edge.legacy_sse import Endpoint
 from proxy.edge.middleware.origin import OriginGuard, is_loopback_name
 from proxy.edge.presence import Presence
 from proxy.edge.served import Served, Shared
 from proxy.edge.shutdown import Shutdown
 from proxy.edge.uploads import Uploads
-from proxy.errors import ProxyError
 from proxy.observe import Counts
 from proxy.sessions.places import Places
 from proxy.settings import Settings
 
 logger = logging.getLogger(__name__)
-
-NOT_FOUND = {"error": "Not Found", "hint": "GET /servers lists what is served here, and where"}
-
-HEALTH_PATHS = ("/health", "/healthz", "/readyz")
 
 
 class Bridge:
@@ -90,7 +80,14 @@ class Bridge:
         self._was_cut = False
         self._retiring: set[Served] = set()
         self._tasks: TaskGroup | None = None
-        self.asgi: ASGIApp = self._build(is_daemon)
+        health = Health(self.directory, self.places, self.counts, lambda: self._tasks is not None, time.monotonic())
+        self.asgi: ASGIApp = OriginGuard(
+            Front(application(self.directory, health, legacy_sse=settings.legacy_sse), find=self.directory.find),
+            allowed_origins=settings.allowed_origin,
+            allowed_hosts=settings.allowed_host,
+            loopback_hosts_only=is_daemon and is_loopback_name(settings.host),
+            exempt_paths=HEALTH_PATHS,
+        )
         """The ASGI application. It has no lifespan of its own; `run` is the life."""
 
     @asynccontextmanager
@@ -246,45 +243,6 @@ class Bridge:
         if self._tasks is not None:
             self._tasks.start_soon(self.drain)
 
-    def _build(self, is_daemon: bool) -> ASGIApp:
-        settings = self.settings
-        health = Health(self.directory, self.places, self.counts, lambda: self._tasks is not None, time.monotonic())
-        app = Starlette(
-            routes=[
-                *(self._legacy_sse_routes() if settings.legacy_sse else ()),
-                Route("/servers", health.servers, methods=["GET"]),
-                Route("/health", health.health, methods=["GET"]),
-                Route("/healthz", health.health, methods=["GET"]),
-                Route("/readyz", health.ready, methods=["GET"]),
-            ],
-            # JSON, also under /.well-known: clients that look for OAuth metadata parse what they get.
-            exception_handlers={HTTPException: _plain_error, Exception: _own_fault},
-        )
-        app.router.redirect_slashes = False
-        return OriginGuard(
-            Front(app, find=self.directory.find),
-            allowed_origins=settings.allowed_origin,
-            allowed_hosts=settings.allowed_host,
-            loopback_hosts_only=is_daemon and is_loopback_name(settings.host),
-            exempt_paths=HEALTH_PATHS,
-        )
-
-    def _legacy_sse_routes(self) -> list[BaseRoute]:
-        """For the default server, whichever it is at the time, if it has sessions."""
-
-        async def stream(scope: Scope, receive: Receive, send: Send) -> None:
-            server = self.directory.default_server
-            await (server.legacy_sse.stream if server and server.legacy_sse else _not_there)(scope, receive, send)
-
-        async def messages(scope: Scope, receive: Receive, send: Send) -> None:
-            server = self.directory.default_server
-            await (server.legacy_sse.messages if server and server.legacy_sse else _not_there)(scope, receive, send)
-
-        return [
-            *(Route(path, endpoint=Endpoint(stream)) for path in ("/sse", "/sse/")),
-            *(Route(path, endpoint=Endpoint(messages)) for path in ("/messages", "/messages/")),
-        ]
-
 
 def create_app(settings: Settings) -> Starlette:
     """The bridge as an application with a lifespan of its own, for any ASGI server."""
@@ -317,18 +275,3 @@ def read_servers(settings: Settings) -> Servers:
         ConfigError: If the file can't be used.
     """
     return servers_of(settings, read_config(settings.config, os.environ) if settings.config is not None else None)
-
-
-async def _not_there(scope: Scope, receive: Receive, send: Send) -> None:
-    await JSONResponse(NOT_FOUND, 404)(scope, receive, send)
-
-
-async def _plain_error(_: Request, exc: Exception) -> Response:
-    assert isinstance(exc, HTTPException)  # registered for nothing else
-    body = NOT_FOUND if exc.status_code == 404 else {"error": exc.detail}
-    return JSONResponse(body, exc.status_code, headers=exc.headers)
-
-
-async def _own_fault(_: Request, __: Exception) -> Response:
-    """A bug of ours. Starlette logs the exception; the client is told nothing of it."""
-    return Response(error_body(ProxyError(), None), 500, media_type="application/json")
