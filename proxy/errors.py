@@ -5,7 +5,7 @@
     │   ├── BadHttp · HeadTooLarge · HeadStalled
     │   ├── NotJson · NotJsonRpc · TooDeep · BatchRefused
     │   ├── MethodNotAllowed · NotAcceptable · UnsupportedMediaType · BodyTooLarge · BodyStalled
-    │   ├── OriginRefused · HostRefused · VersionUnsupported
+    │   ├── OriginRefused · HostRefused · ServerUnknown · VersionUnsupported
     │   ├── SessionMissing · SessionNeeded · SessionNotFound · AlreadyInitialized · DuplicateId
     │   ├── CallCancelled
     │   ├── ToolUnknown · ModernToolUnknown
@@ -113,11 +113,15 @@ class BodyStalled(ClientFault):
 
 
 class OriginRefused(ClientFault):
-    message = "Forbidden: this Origin is not allowed"
+    message = "Forbidden: this Origin is not allowed; the operator can allow it with --allowed-origin"
 
 
 class HostRefused(ClientFault):
-    message = "Misdirected Request: this Host is not served here"
+    message = "Misdirected Request: this Host is not served here; the operator can allow it with --allowed-host"
+
+
+class ServerUnknown(ClientFault):
+    message = "Not Found: no server is served at this path; GET /servers lists those that are, and where"
 
 
 class VersionUnsupported(ClientFault):

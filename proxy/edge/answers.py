@@ -63,6 +63,7 @@ REFUSALS: dict[type[ProxyError], Refusal] = {
     errors.BodyStalled: Refusal(408, INVALID_REQUEST, CLOSE),
     errors.OriginRefused: Refusal(403, INVALID_REQUEST),
     errors.HostRefused: Refusal(421, INVALID_REQUEST),
+    errors.ServerUnknown: Refusal(404, INVALID_REQUEST),
     errors.VersionUnsupported: Refusal(400, INVALID_REQUEST),
     errors.SessionMissing: Refusal(400, INVALID_REQUEST),
     errors.SessionNeeded: Refusal(200, METHOD_NOT_FOUND),

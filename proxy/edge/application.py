@@ -11,7 +11,7 @@ from proxy.edge.answers import error_body
 from proxy.edge.directory import Directory
 from proxy.edge.health import Health
 from proxy.edge.legacy_sse import Endpoint
-from proxy.errors import ProxyError
+from proxy.errors import ProxyError, ServerUnknown
 
 HEALTH_PATHS = ("/health", "/healthz", "/readyz")
 
@@ -26,6 +26,15 @@ def application(directory: Directory, health: Health, *, legacy_sse: bool) -> St
         health: Tells how they are.
         legacy_sse: Whether to serve the transport of 2024-11-05.
     """
+
+    async def plain_error(request: Request, exc: Exception) -> Response:
+        assert isinstance(exc, HTTPException)  # registered for nothing else
+        path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
+        if exc.status_code == 404 and directory.is_for_a_server(path):
+            return Response(error_body(ServerUnknown(), None), 404, media_type="application/json")
+        body = NOT_FOUND if exc.status_code == 404 else {"error": exc.detail}
+        return JSONResponse(body, exc.status_code, headers=exc.headers)
+
     app = Starlette(
         routes=[
             *(_legacy_sse_routes(directory) if legacy_sse else ()),
@@ -35,7 +44,7 @@ def application(directory: Directory, health: Health, *, legacy_sse: bool) -> St
             Route("/readyz", health.ready, methods=["GET"]),
         ],
         # JSON, also under /.well-known: clients that look for OAuth metadata parse what they get.
-        exception_handlers={HTTPException: _plain_error, Exception: _own_fault},
+        exception_handlers={HTTPException: plain_error, Exception: _own_fault},
     )
     app.router.redirect_slashes = False
     return app
@@ -60,12 +69,6 @@ def _legacy_sse_routes(directory: Directory) -> list[BaseRoute]:
 
 async def _not_there(scope: Scope, receive: Receive, send: Send) -> None:
     await JSONResponse(NOT_FOUND, 404)(scope, receive, send)
-
-
-async def _plain_error(_: Request, exc: Exception) -> Response:
-    assert isinstance(exc, HTTPException)  # registered for nothing else
-    body = NOT_FOUND if exc.status_code == 404 else {"error": exc.detail}
-    return JSONResponse(body, exc.status_code, headers=exc.headers)
 
 
 async def _own_fault(_: Request, __: Exception) -> Response:

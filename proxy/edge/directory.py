@@ -49,6 +49,11 @@ class Directory:
             path = path[len(root_path) :] or "/"
         return self._by_path.get(path)
 
+    def is_for_a_server(self, path: str) -> bool:
+        """Whether this is a path where a server could be, if there were one."""
+        roots = ("/servers", self._path) if self._path else ("/servers",)
+        return path.rstrip("/") == self._path or path.startswith(tuple(f"{root}/" for root in roots))
+
     def listing(self) -> dict[str, Any]:
         """What `/servers` shows."""
         return {

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+import httpx
 import pytest
 
 from proxy.edge.bridge import Bridge
@@ -33,3 +34,32 @@ def test_each_server_is_found_where_the_listing_says_whatever_it_is_called(tmp_p
     assert found(bridge, path) == ("a" if path == "/servers/a/mcp" else "plain")
     assert found(bridge, path.rstrip("/") + "/plain") == "plain"
     assert found(bridge, "/servers/PLAIN/mcp") is None
+
+
+@pytest.mark.parametrize(
+    ("path", "at", "is_rpc"),
+    [
+        ("/mcp", "/servers/none/mcp", True),
+        ("/mcp", "/servers/a", True),
+        ("/mcp", "/mcp", True),  # none of two is the default
+        ("/mcp", "/mcp/none", True),
+        ("/mcp", "/mcpx", False),
+        ("/", "/", True),
+        ("/", "/none", False),
+        ("/mcp", "/.well-known/oauth-protected-resource/mcp", False),
+    ],
+)
+@pytest.mark.parametrize("mount", ["", "/tools"])
+async def test_where_no_server_is_clients_are_told_in_their_language(
+    mount: str, path: str, at: str, is_rpc: bool
+) -> None:
+    bridge = Bridge(Settings(named_server={"a": "x", "b": "x"}, path=path))
+    transport = httpx.ASGITransport(app=bridge.asgi, root_path=mount)
+    async with httpx.AsyncClient(transport=transport, base_url="http://here") as http:
+        answer = await http.post(mount + at, json={})
+
+    assert answer.status_code == 404 and "GET /servers" in answer.text
+    if is_rpc:
+        assert answer.json()["jsonrpc"] == "2.0" and answer.json()["error"]["code"] == -32600
+    else:
+        assert answer.json()["error"] == "Not Found"

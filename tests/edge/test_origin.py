@@ -78,6 +78,14 @@ async def test_a_loopback_listener_refuses_any_other_name(host: str) -> None:
     assert await status({"host": host}, loopback_hosts_only=True) == 421
 
 
+@pytest.mark.parametrize(("name", "way"), [("host", "--allowed-host"), ("origin", "--allowed-origin")])
+async def test_a_refusal_says_what_allows_it_and_repeats_nothing(name: str, way: str) -> None:
+    async with client(loopback_hosts_only=True) as http:
+        refused = await http.get("/mcp", headers={name: "http://evil.example" if name == "origin" else "evil.example"})
+
+    assert way in refused.text and "evil" not in refused.text
+
+
 @pytest.mark.parametrize("host", ["[", "[x]"])
 async def test_a_host_that_is_malformed_is_refused(host: str) -> None:
     assert await status({"host": host}) == 421
