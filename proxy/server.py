@@ -54,6 +54,8 @@ def serve(settings: Settings, *, load: Callable[[], Settings]) -> int:
         bridge = Bridge(settings, is_daemon=True)
         missing = missing_programs(bridge.directory)
         if len(missing) == len(bridge.directory.servers):
+            for warning in bridge.warnings:  # one of them may be the cause
+                sys.stderr.write(f"mcp-proxy: warning: {warning}\n")
             for name, fault in missing.items():
                 sys.stderr.write(f"mcp-proxy: server {name!r} can't be started: {fault}\n")
             return 1

@@ -113,6 +113,25 @@ def test_a_command_that_does_not_exist_ends_the_start_saying_where_it_was_looked
     assert "no program 'no-such-program' (looked in PATH: /somewhere:/else)" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--command", "cd /tmp && x"], "warning: --command: no shell is used, && stays as it is; sh -c '...' runs"),
+        (["--command", "TOKEN=secret no-such-program"], "can't begin with a variable, TOKEN=...; --env or env sets it"),
+        (["--command", "~/x"], "no shell is used, write the folder out"),
+        (
+            ["--named-server", "a", "no-such", "--named-server", "b", "nor-this"],
+            "server 'b' can't be started: there is",
+        ),
+    ],
+)
+def test_what_may_be_the_cause_is_told_when_no_server_can_be_started(words: list[str], said: str) -> None:
+    done = mcp_proxy(*words, PATH="/nowhere")
+
+    assert done.returncode == 1
+    assert said in done.stderr and "secret" not in done.stderr
+
+
 def test_an_address_that_is_taken_ends_the_start() -> None:
     import socket
 

@@ -1,6 +1,7 @@
 """What exactly do we run?"""
 
 import os
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -76,9 +77,11 @@ def child_environment(
     return {**env, **extra, MARKER: marker}
 
 
-def _one_word(program: str) -> str:
-    """What to do about the commonest mistake in a config file."""
-    return "; in a config file the words behind the program stand in args" if " " in program else ""
+def _hint(name: str) -> str:
+    """What to do about the commonest mistakes."""
+    if name.startswith("~"):
+        return "; no shell is used, write the folder out"
+    return "; in a config file the words behind the program stand in args" if " " in name else ""
 
 
 def find_program(argv: Sequence[str], *, env: Mapping[str, str], cwd: str | None) -> str:
@@ -88,16 +91,18 @@ def find_program(argv: Sequence[str], *, env: Mapping[str, str], cwd: str | None
         ProgramNotFound: If there is no such program, or it may not be executed.
     """
     program = argv[0]
+    if variable := re.match(r"[A-Za-z_][A-Za-z0-9_]*=", program):  # what follows may be a secret
+        raise ProgramNotFound(f"a command can't begin with a variable, {variable[0]}...; --env or env sets it")
     if cwd is not None and not Path(cwd).is_dir():
-        raise ProgramNotFound(f"there is no folder {cwd!r} to run it in")
+        raise ProgramNotFound(f"there is no folder {cwd!r} to run it in{_hint(cwd) if cwd[0] == '~' else ''}")
     if os.sep in program:
         path = Path(cwd or ".") / program
         if shutil.which(str(path)) is None:
             what = "is not executable" if path.is_file() else "does not exist"
-            raise ProgramNotFound(f"{program!r} {what} (looked at {path.absolute()}){_one_word(program)}")
+            raise ProgramNotFound(f"{program!r} {what} (looked at {path.absolute()}){_hint(program)}")
         return str(path)
     search = env.get("PATH", os.defpath)
     found = shutil.which(program, path=search)
     if found is None:
-        raise ProgramNotFound(f"there is no program {program!r} (looked in PATH: {search}){_one_word(program)}")
+        raise ProgramNotFound(f"there is no program {program!r} (looked in PATH: {search}){_hint(program)}")
     return found

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from proxy.config.file import ConfigError, ConfigFile, ServerEntry
 from proxy.config.keys import PER_SERVER
+from proxy.config.shell import advice, shell_syntax
 from proxy.settings import Settings
 from proxy.sources import allowed, option_name
 
@@ -42,19 +43,30 @@ def servers_of(settings: Settings, file: ConfigFile | None) -> Servers:
         ConfigError: If two have one name, a setting of one is not allowed, or the default is none of them.
     """
     found: dict[str, Settings] = {}
+    warnings = list(file.warnings) if file is not None else []
     if settings.has_own_server:
         found[settings.server_name] = settings
+        warnings += _means_a_shell(settings, "--command") if settings.command else ()
     for name, command in settings.named_server.items():
         where = f"--named-server {name}"
         _add(found, name, _derived(settings, name, {"command": command}, where=where), where=where)
+        warnings += _means_a_shell(found[name], where)
     for entry in file.servers if file is not None else ():
         assert file is not None  # it has entries
         where = f"{file.path}: server {entry.name!r}"
         own = {**_own(settings, entry), **entry.overrides}
         _add(found, entry.name, _derived(settings, entry.name, own, where=where), where=where)
+        warnings += _means_a_shell(found[entry.name], where, in_file=True)
     if not found:
         raise ConfigError(f"{file.path if file else '--config'}: {_why_none(file)}")
-    return Servers(found, _default(settings, found), file.warnings if file is not None else ())
+    return Servers(found, _default(settings, found), warnings)
+
+
+def _means_a_shell(settings: Settings, where: str, *, in_file: bool = False) -> list[str]:
+    found = shell_syntax(settings.server_argv)
+    if found is None:
+        return []
+    return [f"{where}: no shell is used, {found} stays as it is; {advice(found, in_file=in_file)}"]
 
 
 def _why_none(file: ConfigFile | None) -> str:
