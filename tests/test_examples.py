@@ -33,7 +33,11 @@ ACCEPT = {"accept": "application/json, text/event-stream"}
 def served_by_uvicorn(app: str) -> Iterator[str]:
     """Run an application as its docstring says; yields its URL."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "uvicorn", app, "--port", "0"], cwd=ROOT, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "uvicorn", app, "--port", "0"],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHON": sys.executable},
     )
     assert process.stderr is not None
     try:
@@ -62,6 +66,16 @@ def test_a_host_serves_its_own_routes_and_the_bridges(app: str, prefixes: list[s
             assert http.get(f"{prefix}/health").json()["sessions"] == 1
             ended = http.delete(f"{prefix}/mcp", headers={"mcp-session-id": answer.headers["mcp-session-id"]})
             assert ended.status_code == 200
+
+
+def test_a_host_serves_several_servers_of_a_file_and_of_its_own() -> None:
+    with served_by_uvicorn("examples.embed_several:app") as url, httpx.Client(base_url=url, timeout=20) as http:
+        listed = http.get("/mcp/servers").json()["servers"]
+        assert [each["name"] for each in listed] == ["more", "demo"]
+        for path in ("/mcp/mcp", *(f"/mcp{each['path']}" for each in listed)):
+            answer = http.post(path, json=HELLO, headers=ACCEPT)
+            assert answer.json()["result"]["serverInfo"]["name"] == "mcp-proxy-demo"
+        assert http.post("/mcp/servers/fetch/mcp", json=HELLO, headers=ACCEPT).status_code == 404
 
 
 def test_the_client_talks_to_the_demo() -> None:

@@ -1,6 +1,6 @@
 """Which servers are there, and with which settings each?"""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +34,22 @@ class Servers:
     by_name: Mapping[str, Settings]
     default: str | None
     warnings: Sequence[str]
+
+
+def with_file(settings: Settings, file: ConfigFile | None) -> Settings:
+    """These settings, and for those that nobody has given what the file says of the daemon.
+
+    Raises:
+        ConfigError: If something that it says is not allowed.
+    """
+    added = {field: file.top[field] for field in file.top.keys() - settings.model_fields_set} if file else {}
+    if file is None or not added:
+        return settings
+    given = {field: getattr(settings, field) for field in settings.model_fields_set}
+    try:
+        return Settings(**{**given, **added})
+    except ValidationError as exc:
+        raise ConfigError(f"{file.path}: {_fault(exc, added.keys())}") from None
 
 
 def servers_of(settings: Settings, file: ConfigFile | None) -> Servers:
@@ -99,14 +115,17 @@ def _derived(settings: Settings, name: str, own: Mapping[str, Any], *, where: st
     try:
         return Settings(**{**inherited, "server_name": name, **own})
     except ValidationError as exc:
-        fault = exc.errors(include_url=False, include_input=False)[0]
-        field = str(fault["loc"][0]) if fault["loc"] else ""
-        what = fault["msg"].removeprefix("Value error, ")
-        if field in PER_SERVER:
-            what = f"mcp_proxy.{option_name(field)}: not allowed; it must be {allowed(field)}"
-        elif field == "server_name":
-            what = f"this name is not allowed; it must be {allowed(field)}"
-        raise ConfigError(f"{where}: {what}") from None
+        raise ConfigError(f"{where}: {_fault(exc, PER_SERVER, prefix='mcp_proxy.')}") from None
+
+
+def _fault(exc: ValidationError, ours: Container[str], *, prefix: str = "") -> str:
+    fault = exc.errors(include_url=False, include_input=False)[0]
+    field = str(fault["loc"][0]) if fault["loc"] else ""
+    if field in ours:
+        return f"{prefix}{option_name(field)}: not allowed; it must be {allowed(field)}"
+    if field == "server_name":
+        return f"this name is not allowed; it must be {allowed(field)}"
+    return fault["msg"].removeprefix("Value error, ")
 
 
 def _add(found: dict[str, Settings], name: str, settings: Settings, *, where: str) -> None:

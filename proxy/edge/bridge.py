@@ -14,7 +14,7 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
 from proxy.config.file import read_config
-from proxy.config.servers import Servers, is_same_server, needs_restart, servers_of
+from proxy.config.servers import Servers, is_same_server, needs_restart, servers_of, with_file
 from proxy.edge.application import HEALTH_PATHS, application
 from proxy.edge.directory import Directory
 from proxy.edge.front import Front
@@ -54,6 +54,7 @@ class Bridge:
     """
 
     def __init__(self, settings: Settings, *, is_daemon: bool = False) -> None:
+        settings, servers = read_servers(settings)
         self.settings = settings
         self.counts = Counts()
         self.on_child_exit: Callable[[int], None] = lambda _: None
@@ -74,7 +75,6 @@ class Bridge:
             on_child_exit=lambda returncode: self.on_child_exit(returncode),
         )
         self.directory = Directory(settings.path)
-        servers = read_servers(settings)
         self.warnings = servers.warnings
         self._replace(servers)
         self._was_cut = False
@@ -158,7 +158,7 @@ class Bridge:
         Raises:
             ConfigError: If the file can't be used; everything stays as it was.
         """
-        servers = await anyio.to_thread.run_sync(read_servers, settings)
+        settings, servers = await anyio.to_thread.run_sync(read_servers, settings)
         for warning in servers.warnings:
             logger.warning("%s", warning)
         if changed := needs_restart(self.settings, settings):
@@ -268,10 +268,12 @@ def _uploads(settings: Settings, counts: Counts) -> Uploads:
     )
 
 
-def read_servers(settings: Settings) -> Servers:
-    """The servers that these settings name, the file read now.
+def read_servers(settings: Settings) -> tuple[Settings, Servers]:
+    """The servers that these settings name, the file read now; and the settings with those that stand in the file.
 
     Raises:
         ConfigError: If the file can't be used.
     """
-    return servers_of(settings, read_config(settings.config, os.environ) if settings.config is not None else None)
+    file = read_config(settings.config, os.environ) if settings.config is not None else None
+    settings = with_file(settings, file)
+    return settings, servers_of(settings, file)

@@ -8,7 +8,7 @@ import pytest
 
 from proxy.config.file import ConfigError, read_config
 from proxy.config.keys import PER_SERVER
-from proxy.config.servers import Servers, is_same_server, needs_restart, servers_of
+from proxy.config.servers import Servers, is_same_server, needs_restart, servers_of, with_file
 from proxy.settings import Settings, SettingsError
 from proxy.sources import choices, option_name
 
@@ -180,3 +180,17 @@ def test_what_a_reload_does_not_take_over_is_named() -> None:
 
     assert needs_restart(one, one) == []
     assert needs_restart(one, other) == ["allowed_host", "max_children", "port"]
+
+
+def test_code_that_names_a_file_gets_its_settings_but_for_those_it_gives_itself(tmp_path: Path) -> None:
+    path = tmp_path / "servers.json"
+    path.write_text(json.dumps({"idle_timeout": "5m", "max_sessions": 7, "mcpServers": {"a": entry()}}))
+    given = Settings(config=path, max_sessions=256)
+    file = read_config(path, {})
+
+    settings = with_file(given, file)
+    assert (settings.idle_timeout_seconds, settings.max_sessions, settings.config) == (300, 256, path)
+    assert with_file(Settings(demo=True), None) == Settings(demo=True)
+    path.write_text(json.dumps({"idle_timeout": "soon", "mcpServers": {"a": entry()}}))
+    with pytest.raises(ConfigError, match=r"servers.json: idle_timeout: not allowed; it must be a duration"):
+        with_file(given, read_config(path, {}))
