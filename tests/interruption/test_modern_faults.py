@@ -28,10 +28,10 @@ from tests.support.mcp import encode
 from tests.support.modern import ALL, headers_of, modern, tool
 
 OF_THE_OWNER = {
-    "sessions/modern/pool.py Pool._own: open_child": "the child, and its place",
-    "sessions/modern/pool.py Pool._own: child.ended.wait": "the child, and its place",
+    "sessions/modern/processes.py Processes._own: open_child": "the child, and its place",
+    "sessions/modern/processes.py Processes._own: child.ended.wait": "the child, and its place",
 }
-OF_A_START = {"sessions/modern/pool.py Pool._run_start: self._start": "the clients that wait for it"}
+OF_A_START = {"sessions/modern/joint_starts.py JointStarts._run: self._start": "the clients that wait for it"}
 NEVER_FAILS = {
     "sessions/modern/child.py SharedChild.take_place: self._places.acquire",
     "edge/modern.py ModernEndpoint._respond: send_stream",
@@ -161,8 +161,8 @@ class Scene:
         pool, places = self.pool, self.bridge.places
         children = pool.children
         found = {
-            "starts": len(pool._starting),
-            "owners": pool._running - len(children),
+            "starts": len(pool._joint._going_on),
+            "owners": pool._processes._running - len(children),
             "children not ready": sum(not child.is_ready for child in children),
             "children of nobody": sum(child.group is None for child in children),
             "places": places.taken - len(children),
@@ -222,15 +222,18 @@ async def test_a_request_leaves_nothing_wherever_what_it_waits_for_fails() -> No
 
 
 @pytest.mark.parametrize("way", sorted(FAULTS))
-@pytest.mark.parametrize(("method", "holds"), [("_own", OF_THE_OWNER), ("_run_start", OF_A_START)])
+@pytest.mark.parametrize(
+    ("owner", "method", "holds"), [("_processes", "_own", OF_THE_OWNER), ("_joint", "_run", OF_A_START)]
+)
 async def test_a_child_leaves_nothing_wherever_its_owner_or_its_start_fails(
-    method: str, holds: dict[str, str], way: str, monkeypatch: pytest.MonkeyPatch
+    owner: str, method: str, holds: dict[str, str], way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They are in a group with those of all others: their exceptions must not get there."""
     seen = Walk()
     async with scene() as stage:
         runs: list[Interrupted[None]] = []
-        original = getattr(stage.pool, method)
+        owning = getattr(stage.pool, owner)
+        original = getattr(owning, method)
 
         async def run_and_fail(*args: Any, **kwargs: Any) -> None:
             strike = partial(WAYS[way], anyio.CancelScope())
@@ -238,7 +241,7 @@ async def test_a_child_leaves_nothing_wherever_its_owner_or_its_start_fails(
             runs.append(Interrupted(original(*args, **kwargs), at=place, nth=nth if first else 0, strike=strike))
             await runs[-1]
 
-        monkeypatch.setattr(stage.pool, method, run_and_fail)
+        monkeypatch.setattr(owning, method, run_and_fail)
         for place, nth in seen:
             runs.clear()
             with told(way, place, nth), anyio.fail_after(20):

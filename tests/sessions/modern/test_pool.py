@@ -18,7 +18,7 @@ from proxy.errors import (
     SessionEnded,
     TooManyCalls,
 )
-from proxy.sessions.modern import pool as pool_module
+from proxy.sessions.modern import processes
 from proxy.sessions.modern.call import Principal
 from tests.sessions.modern.servings import ANN, STRANGER, answer_of, refusal_of, serving
 from tests.support.mcp import PATIENCE_SECONDS, until
@@ -164,7 +164,7 @@ async def test_a_server_that_keeps_failing_is_left_alone_for_a_while(tmp_path: P
 
 async def test_a_server_that_works_again_is_used_again(tmp_path: Path) -> None:
     flag = tmp_path / "works"
-    program = Path(pool_module.__file__).parents[3] / "tests" / "programs" / "modern.py"
+    program = Path(processes.__file__).parents[3] / "tests" / "programs" / "modern.py"
     argv = ("/bin/sh", "-c", f'test -e {flag} && exec {sys.executable} -I -S {program} "starts-file={tmp_path}/starts"')
     async with serving(tmp_path, argv=argv) as served:
         with pytest.raises(ChildStartFailed):
@@ -276,7 +276,7 @@ async def test_one_that_waits_gets_the_place_that_becomes_free(tmp_path: Path) -
 
 
 async def test_an_idle_process_makes_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool_module, "EVICTABLE_AFTER_SECONDS", 0.0)
+    monkeypatch.setattr(processes, "EVICTABLE_AFTER_SECONDS", 0.0)
     async with serving(tmp_path, max_children=2) as served:
         ann = await served.tool(a_call(1, "pid"))
         held = await served.begin(a_call(1, "hold"), BOB)
@@ -290,7 +290,7 @@ async def test_an_idle_process_makes_room(tmp_path: Path, monkeypatch: pytest.Mo
 
 async def test_one_that_is_being_asked_something_makes_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A first call with arguments waits for the listing of the tools; its process must not go meanwhile."""
-    monkeypatch.setattr(pool_module, "EVICTABLE_AFTER_SECONDS", 0.0)
+    monkeypatch.setattr(processes, "EVICTABLE_AFTER_SECONDS", 0.0)
     async with serving(tmp_path, max_children=1, place_timeout_seconds=0.3) as served:
         child = await served.pool.shared("everybody", a_call())
         question = child.mux.begin(a_call(1, "hold"), _Nobody(), is_own=True)

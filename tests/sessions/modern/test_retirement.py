@@ -5,7 +5,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from proxy.sessions.modern import pool as pool_module
+from proxy.sessions.modern import retirement
 from tests.sessions.modern.servings import answer_of, serving
 from tests.support.mcp import until
 from tests.support.parsed import a_call, a_request
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.processes
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool_module, "RETIRED_IDLE_SECONDS", 0.1)
+    monkeypatch.setattr(retirement, "RETIRED_IDLE_SECONDS", 0.1)
 
 
 async def test_an_old_child_finishes_its_calls_and_the_next_one_serves(tmp_path: Path) -> None:
