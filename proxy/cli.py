@@ -14,7 +14,9 @@ mcp-proxy puts an MCP server that speaks stdio on the network as streamable HTTP
                                                        the same, the command as it is
   mcp-proxy --demo                                     a bundled server, nothing to install
   mcp-proxy --port 8080 --env TOKEN=abc --pass-env 'AWS_*' -- my-server --verbose
-  mcp-proxy --config servers.json                      several servers, the usual mcpServers file
+  mcp-proxy --config servers.json                      several servers, the usual mcpServers file:
+                                                       each at /servers/NAME/mcp
+  mcp-proxy --named-server fetch "uvx mcp-server-fetch" --named-server time "uvx mcp-server-time"
   MCP_PROXY_IDLE_TIMEOUT=10m SERVER_COMMAND="uvx mcp-server-time" mcp-proxy
                                                        the same by variables, for containers
 
@@ -28,8 +30,13 @@ has no sessions, share one as --modern-isolation says. /health and /readyz tell 
 
 ENDING = """\
 Every flag is a variable, too: --idle-timeout 10m is MCP_PROXY_IDLE_TIMEOUT=10m. Containers may use
-SERVER_COMMAND, SERVER_NAME, SESSION_TIMEOUT, MCP_PROTOCOL_VERSION, MCP_BIND_HOST, MCP_PORT. Flags
-win over variables.
+SERVER_COMMAND, SERVER_NAME, SESSION_TIMEOUT, MCP_PROTOCOL_VERSION, MCP_BIND_HOST, MCP_PORT. In a
+config file it is "idle_timeout": "10m", beside mcpServers for all, under mcp_proxy in the entry of
+one server for that. Flags win over variables, these over the file; what one server has of its own
+wins over all of them.
+
+DURATION is 30 or 30s, 500ms, 5m, 2h, 1d; SIZE is 65536 or 64KiB, 16MiB, 1GiB; both may be none
+where there need be no limit.
 
 Exit codes: 0 after a clean end (SIGTERM, Ctrl-C), 1 if the server can't be started or something had
 to be cut off, 2 for settings that can't be.
@@ -128,7 +135,7 @@ def help_text() -> str:
             text += f" One of {', '.join(choices(field))}." if choices(field) else ""
             text += f" [{shown}]" if shown else ""
             head = f"  {flag(field)}{value}"
-            body = textwrap.wrap(text, 100 - 34)
+            body = textwrap.wrap(text, 100 - 34, break_on_hyphens=False)
             if len(head) > 33:
                 lines.append(head)
                 head = ""

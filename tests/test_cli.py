@@ -54,6 +54,11 @@ def test_the_help_lists_the_choices_where_there_are_few() -> None:
     assert "--max-calls-per-child N" in text
 
 
+def test_the_help_explains_its_units_and_breaks_no_flag() -> None:
+    assert "DURATION is 30 or 30s, 500ms, 5m, 2h, 1d; SIZE is 65536 or 64KiB, 16MiB, 1GiB" in help_text()
+    assert [line for line in help_text().splitlines() if line.endswith("-")] == []
+
+
 def test_the_help_of_the_child_is_the_childs() -> None:
     assert mcp_proxy("--port", "x", "--", "server", "--help").returncode == 2
 
