@@ -38,7 +38,7 @@ def application(directory: Directory, health: Health, *, legacy_sse: bool) -> St
     app = Starlette(
         routes=[
             *(_legacy_sse_routes(directory) if legacy_sse else ()),
-            Route("/servers", health.servers, methods=["GET"]),
+            *(Route(path, health.servers, methods=["GET"]) for path in ("/servers", "/servers/")),
             Route("/health", health.health, methods=["GET"]),
             Route("/healthz", health.health, methods=["GET"]),
             Route("/readyz", health.ready, methods=["GET"]),

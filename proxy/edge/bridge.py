@@ -192,7 +192,14 @@ class Bridge:
             if name in before and is_same_server(before[name].settings, settings)
         }
         added = [Served(name, settings, self._shared) for name, settings in servers.by_name.items() if name not in kept]
-        self.directory.replace({**kept, **{server.name: server for server in added}}, servers.default)
+        default = servers.default
+        if default is None and self.directory.default in servers.by_name:
+            default = self.directory.default  # it has sessions there; that it is alone no more is no reason to end them
+            logger.warning(
+                "still at the path, where it was alone; after a restart only as --default-server",
+                extra={"server": default},
+            )
+        self.directory.replace({**kept, **{server.name: server for server in added}}, default)
         return added, [server for name, server in before.items() if kept.get(name) is not server]
 
     # ---- the end

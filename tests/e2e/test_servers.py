@@ -52,7 +52,8 @@ async def test_each_server_is_at_its_own_path_with_its_own_environment(tmp_path:
         assert await env_of(daemon.base_url + "/mcp/one", "WHO") == "one"
         assert await env_of(url_of(daemon, "my%20notes/%C3%A9"), "WHO") == "odd"
         async with connected(url_of(daemon, "one")) as client:
-            listing = (await client.http.get(daemon.base_url + "/servers")).json()
+            listing = (await client.http.get(daemon.base_url + "/servers/")).json()
+            assert (await client.http.get(daemon.base_url + "/servers")).json() == listing
             listed = [(each["name"], each["default"]) for each in listing["servers"]]
             assert listed == [("one", False), ("two", True), ("my notes/é", False)]
             assert set((await health(client))["servers"]) == {"one", "two", "my notes/é"}

@@ -63,3 +63,15 @@ async def test_where_no_server_is_clients_are_told_in_their_language(
         assert answer.json()["jsonrpc"] == "2.0" and answer.json()["error"]["code"] == -32600
     else:
         assert answer.json()["error"] == "Not Found"
+
+
+async def test_a_server_that_was_alone_stays_at_the_path_when_others_come() -> None:
+    """Its clients know no other; a reload that adds a server ends nothing of it."""
+    bridge = Bridge(Settings(named_server={"a": "x"}))
+    await bridge.reload(Settings(named_server={"a": "x", "b": "x"}))
+    assert (bridge.directory.default, found(bridge, "/mcp")) == ("a", "a")
+
+    await bridge.reload(Settings(named_server={"a": "x", "b": "x"}, default_server="b"))
+    assert found(bridge, "/mcp") == "b"
+    await bridge.reload(Settings(named_server={"c": "x", "d": "x"}))
+    assert found(bridge, "/mcp") is None
