@@ -199,6 +199,10 @@ def _from_flags(argv: Sequence[str]) -> dict[str, Any]:
     return values
 
 
+class _InFile(str):
+    """Where in a config file a setting stands."""
+
+
 def _from_file(path: str, environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
     """Settings that stand beside the servers in a config file, and where they stand."""
     if not path:
@@ -209,7 +213,7 @@ def _from_file(path: str, environ: Mapping[str, str]) -> tuple[dict[str, Any], d
         values = dict(read_config(Path(path), environ).top)
     except ConfigError as exc:
         raise SettingsError([str(exc)]) from exc
-    return values, {field: f"{path}: {option_name(field)}" for field in values}
+    return values, {field: _InFile(f"{path}: {option_name(field)}") for field in values}
 
 
 def _unknown(word: str, *, may_be_secret: bool) -> str:
@@ -278,5 +282,7 @@ def _faults(exc: ValidationError, values: Mapping[str, Any], origins: Mapping[st
             faults.append(f"{origins.get(field, flag(field))}: this command is not allowed: {reason}")
         else:
             why = allowed(field) if field != "path" else reason
-            faults.append(f"{origins.get(field, flag(field))}: {values.get(field)!r} is not allowed: {why}")
+            # What stands in a file may have come from any variable.
+            shown = "this" if isinstance(origins.get(field), _InFile) else repr(values.get(field))
+            faults.append(f"{origins.get(field, flag(field))}: {shown} is not allowed: {why}")
     return faults
