@@ -76,8 +76,9 @@ class Health:
 def _server(server: Served) -> dict[str, Any]:
     manager = server.manager
     last = {None: "not started, or not lately", True: "last start failed", False: "last start succeeded"}
+    failed = manager.starts.last_failed
     return {
-        "state": last[manager.starts.last_failed],
+        "state": last[failed] if failed is not None or _has_program(server) else "its program does not exist",
         "starts": manager.starts.report(),
         **({"limits": limits} if (limits := server.spec.limits.report()) else {}),
         "era": manager.era.report(),
@@ -99,15 +100,20 @@ def _unready(server: Served) -> str | None:
         return f"server {server.name}: circuit open, its starts fail"
     if manager.starts.last_failed:
         return f"server {server.name}: its last start failed"
-    if manager.starts.last_failed is None:
-        spec = server.spec
-        try:
-            find_program(spec.argv, env=spec.env, cwd=spec.cwd)
-        except ProgramNotFound:
-            return f"server {server.name}: its program does not exist"
+    if manager.starts.last_failed is None and not _has_program(server):
+        return f"server {server.name}: its program does not exist"
     if server.warm.is_cold:
         return f"server {server.name}: no child of its pool is ready yet"
     return None
+
+
+def _has_program(server: Served) -> bool:
+    spec = server.spec
+    try:
+        find_program(spec.argv, env=spec.env, cwd=spec.cwd)
+    except ProgramNotFound:
+        return False
+    return True
 
 
 def _summed(reports: Iterable[dict[str, int]]) -> dict[str, int]:
