@@ -418,7 +418,8 @@ class Settings(BaseSettings):
         given = [name for name in ("command", "argv", "demo") if getattr(self, name)]
         if not given and self.config is None and not self.named_server:
             raise ValueError(
-                'no server to run. Give one: --command "uvx mcp-server-fetch", or -- and its words, or --demo'
+                'no server to run. Give one: --command "uvx mcp-server-fetch", or -- and its words, or --demo, '
+                "or several: --config servers.json"
             )
         if len(given) > 1:
             raise ValueError("only one of --command, words behind --, and --demo can be given")

@@ -163,7 +163,7 @@ def _choices(annotation: Any) -> tuple[str, ...]:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise SettingsError([message.removeprefix("argument ")])
+        raise SettingsError([message.removeprefix("argument ").replace("2 arguments", "a name and a command")])
 
 
 def _from_flags(argv: Sequence[str]) -> dict[str, Any]:
@@ -185,6 +185,8 @@ def _from_flags(argv: Sequence[str]) -> dict[str, Any]:
     if unknown:
         raise SettingsError([_unknown(unknown[0], may_be_secret=given.env is not None)])
     values = {field: value for field, value in vars(given).items() if value is not None}
+    if values.get("config") == "":
+        raise SettingsError(["--config: names no file"])
     for field in NAMED & values.keys():
         names = [name for name, _ in values[field]]
         if len(set(names)) < len(names):
@@ -220,6 +222,8 @@ def _unknown(word: str, *, may_be_secret: bool) -> str:
     if not word.startswith("-"):
         # Behind `--env TOKEN=a b` without quotes it is the rest of the secret.
         shown = "word, not shown beside --env" if may_be_secret else repr(word)
+        if word.endswith(".json"):
+            return f"unexpected {shown}: a config file goes behind --config"
         return f"unexpected {shown}: the server's command goes behind -- or into --command"
     name = word.partition("=")[0]
     near = get_close_matches(name, [flag(field) for field, _ in flag_fields()], n=1)

@@ -137,7 +137,10 @@ def test_a_server_on_the_command_line_takes_the_place_of_that_of_a_variable(word
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        ([], "no server to run"),
+        ([], "no server to run. Give one: --command"),
+        (["servers.json"], "unexpected 'servers.json': a config file goes behind --config"),
+        (["--config", ""], "--config: names no file"),
+        (["--named-server", "a=b"], "--named-server: expected a name and a command"),
         (["--"], "followed by nothing"),
         (["--demo", "--", "x"], "only one of"),
         (["--command", "x", "--demo"], "only one of"),

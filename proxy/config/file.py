@@ -6,6 +6,7 @@ its entry.
 """
 
 import os
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -80,6 +81,8 @@ def read_config(path: Path, environ: Mapping[str, str]) -> ConfigFile:
         ConfigError: If it can't be read, is no JSON (comments allowed), or says something that can't be.
     """
     try:
+        if not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():
+            raise ConfigError(f"{path}: is no file that can be read again, as a reload does")
         data = path.read_bytes()
     except OSError as exc:
         raise ConfigError(f"{path}: can't be read: {exc.strerror}") from exc

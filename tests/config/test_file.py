@@ -1,5 +1,6 @@
 """What is read from a config file, what is left out, and what is refused with file, server and key."""
 
+import os
 import time
 from pathlib import Path
 
@@ -276,6 +277,11 @@ def test_a_thousand_servers_with_comments_are_read_in_no_time(tmp_path: Path) ->
 def test_a_file_that_is_not_there_or_no_text_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="No such file"):
         read_config(tmp_path / "none.json", ENVIRON)
+    with pytest.raises(ConfigError, match="can't be read: Is a directory"):
+        read_config(tmp_path, ENVIRON)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ConfigError, match="is no file that can be read again"):
+        read_config(tmp_path / "pipe", ENVIRON)
     (tmp_path / "bytes").write_bytes(b"\xff\xfe{")
     with pytest.raises(ConfigError, match="is not UTF-8"):
         read_config(tmp_path / "bytes", ENVIRON)
