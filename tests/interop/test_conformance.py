@@ -87,6 +87,8 @@ class Suite:
 
 
 NO_TASKS = "tasks are an extension of 2026-07-28: a server of the handshake era has none"
+NO_SESSION = "it needs a session, and there is none"
+NOBODY_TO_ASK = "without a session nobody could say whose the answer is, so the server is told that it can't ask"
 SKIPPED = "the suite skips the only check"
 
 SUITES = {
@@ -171,7 +173,35 @@ SUITES = {
         scenarios=33,
         successes=82,
         child=(*SDK, "--modern-only"),
-        flags=("--commit-after", "0.1s"),
+        flags=("--commit-after", "0.1s", "--isolation", "shared"),
+    ),
+    "2025-11-25, a process for each call": Suite(
+        "conformance",
+        ("--requirements", "2025-11-25"),
+        scenarios=33,
+        successes=59,
+        child=LEGACY,
+        flags=("--isolation", "request"),
+        excuses={
+            "elicitation-sep1034-defaults": excuse(NOBODY_TO_ASK, "elicitation-sep1034-general"),
+            "elicitation-sep1330-enums": excuse(NOBODY_TO_ASK, "elicitation-sep1330-general"),
+            "tools-call-elicitation": excuse(NOBODY_TO_ASK, "tools-call-elicitation"),
+            "tools-call-sampling": excuse(NOBODY_TO_ASK, "tools-call-sampling"),
+            "logging-set-level": excuse(NO_SESSION, "logging-set-level"),
+            "tools-call-with-logging": excuse(NO_SESSION, "tools-call-with-logging"),
+            "resources-subscribe": excuse(NO_SESSION, "resources-subscribe"),
+            "resources-unsubscribe": excuse(NO_SESSION, "resources-unsubscribe"),
+            "server-session-lifecycle": excuse(NO_SESSION, NOTHING),
+            "server-sse-multiple-streams": excuse(NO_SESSION, NOTHING, "server-sse-multiple-streams-session"),
+            "server-sse-polling": excuse(NO_SESSION, NOTHING, "server-sse-polling-session"),
+        },
+    ),
+    "2025-11-25, one process for all": Suite(
+        "conformance",
+        ("--requirements", "2025-11-25"),
+        scenarios=33,
+        successes=82,
+        flags=("--commit-after", "0.1s", "--isolation", "shared", "--shared-server-requests"),
     ),
     "2025-06-18": Suite(
         "conformance",
