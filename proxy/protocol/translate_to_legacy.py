@@ -42,16 +42,25 @@ class LegacyClient(NamedTuple):
     capabilities: Members
     info: Raw | None
 
+    @property
+    def size_bytes(self) -> int:
+        """What of it is text of the client's."""
+        return sum(len(bytes(raw)) for raw in (*self.capabilities.values(), *([self.info] if self.info else [])))
+
 
 def read_initialize(request: Request) -> LegacyClient:
-    """Who is asking. Spec: 2025-11-25 basic/lifecycle, Version Negotiation."""
+    """Who is asking, in memory of its own: the members of a request are views that would keep the whole body.
+
+    Spec: 2025-11-25 basic/lifecycle, Version Negotiation.
+    """
     params = as_object(request.members.get("params")) or {}
     asked = decode_id(params["protocolVersion"]) if "protocolVersion" in params else None
     version = asked if isinstance(asked, str) and asked in LEGACY_VERSIONS else LEGACY_VERSIONS[-1]
     info = as_object(params.get("clientInfo")) or {}
     is_named = all(isinstance(decode_id(info.get(name, b"")), str) for name in ("name", "version"))
     declared = as_object(params.get("capabilities")) or {}
-    return LegacyClient(version, _modern_capabilities(declared, version), params["clientInfo"] if is_named else None)
+    capabilities = {name: raw.copy() for name, raw in _modern_capabilities(declared, version).items()}
+    return LegacyClient(version, capabilities, params["clientInfo"].copy() if is_named else None)
 
 
 def _modern_capabilities(declared: Members, version: str) -> Members:

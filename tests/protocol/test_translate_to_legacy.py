@@ -1,6 +1,7 @@
 """What one era says, in the words of the other."""
 
 import json
+import sys
 from typing import Any
 
 import pytest
@@ -472,3 +473,14 @@ def test_a_failed_tool_says_why() -> None:
 def test_the_texts_of_an_array(value: Any, strings: list[str]) -> None:
     assert strings_in(raw(value)) == strings
     assert strings_in(None) == []
+
+
+def test_of_a_client_nothing_is_kept_but_what_it_says_of_itself() -> None:
+    """Ours: a session would else hold the whole body of its `initialize`."""
+    line = b'{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"capabilities":{"roots":{},"x":{}},"clientInfo":'
+    line = line + b'{"name":"n","version":"1"},"_meta":{"more":"' + b"x" * 1000 + b'"}}}'
+    references = sys.getrefcount(line)
+
+    client = read_initialize(request(line))
+
+    assert (client.size_bytes, sys.getrefcount(line)) == (30, references)

@@ -38,6 +38,9 @@ logger = logging.getLogger(__name__)
 DEFAULT_LOG_LEVEL = "debug"
 """What a client gets that has set no level: what the SDK servers of the handshake era send it, which is everything."""
 
+MAX_CLIENT_BYTES = 64 * 1024
+"""What a client may say of itself: it is kept, and sent with each request. Ours: a hundred times what clients say."""
+
 _LOCAL = frozenset({"initialize", "ping", "logging/setLevel"})
 """Requests that need no child, or bring it about."""
 
@@ -198,7 +201,11 @@ class AsLegacy(CurrentLink):
         if self._client is not None:
             self._outbox.refusal(_id_of(request), -32600, "Invalid Request: already initialized")
             return
-        self._client, self._initialize = read_initialize(request), request
+        client = read_initialize(request)
+        if client.size_bytes > MAX_CLIENT_BYTES:
+            self._outbox.refusal(_id_of(request), -32602, "Invalid params: capabilities and clientInfo are too long")
+            return
+        self._client, self._initialize = client, request
         self._discover()
 
     def _set_level(self, request: Request) -> None:

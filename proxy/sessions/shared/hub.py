@@ -16,6 +16,7 @@ from proxy.child.link import Line, Link
 from proxy.observe import Counts
 from proxy.protocol.badlines import call_answered_by, without_noise
 from proxy.protocol.ids import Id, IdMinter
+from proxy.protocol.input_requests import read_declared
 from proxy.protocol.jsontext import encode
 from proxy.protocol.kept_handshake import KeptHandshake, capabilities_of
 from proxy.protocol.messages import (
@@ -166,10 +167,10 @@ class Hub:
             self._pass_on(port, request, self._tasks.begun if asks_for_task(params) else None)
 
     def _begin_session(self, port: Port, initialize: Request) -> None:
-        if port.capabilities is not None or self._handshake is None:
+        if port.declared is not None or self._handshake is None:
             port.refuse(_id_of(initialize), -32600, "Invalid Request: already initialized")
             return
-        port.capabilities = capabilities_of(initialize)
+        port.declared = read_declared(capabilities_of(initialize))  # which keeps nothing of the message
         port.answer(_id_of(initialize), self._handshake.answer_for(initialize))
 
     def _pass_on(self, port: Port, request: Request, read: Read | None = None) -> None:

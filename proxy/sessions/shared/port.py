@@ -9,6 +9,7 @@ from msgspec import Raw
 from proxy.child.link import ChildLink, Line, Link
 from proxy.errors import ProxyError
 from proxy.protocol.badlines import unusable_answer
+from proxy.protocol.input_requests import Declared
 from proxy.protocol.jsontext import Members, encode
 from proxy.protocol.messages import BadLine
 from proxy.protocol.translate_to_modern import error_object
@@ -72,7 +73,7 @@ class Port(ChildLink):
     Attributes:
         calls: The session's requests that are with the child, by the ids of the session.
         waiting: Its requests that are answered from here once the child has said something else.
-        capabilities: What its client can be asked; None before `initialize`.
+        declared: What its client can be asked; None before `initialize`.
     """
 
     def __init__(
@@ -80,7 +81,7 @@ class Port(ChildLink):
     ) -> None:
         self.calls: dict[int, SharedCall] = {}
         self.waiting: set[int] = set()
-        self.capabilities: Members | None = None
+        self.declared: Declared | None = None
         self.was_killed = False
         """Never: whoever leaves a port ends no process."""
         self._behind = behind

@@ -10,7 +10,7 @@ from msgspec import Raw
 
 from proxy.observe import Counts
 from proxy.protocol.ids import Id, decode_id
-from proxy.protocol.input_requests import QUESTIONS, lacking, read_declared
+from proxy.protocol.input_requests import QUESTIONS, Declared, lacking
 from proxy.protocol.jsontext import as_object
 from proxy.protocol.messages import Notification, Request, Response, refusal
 from proxy.protocol.tokens import token_in
@@ -52,7 +52,7 @@ class Questions:
         if port is None:
             return self._refuse(request, FAULT, "It is not certain whom to ask: not exactly one call is open")
         params = as_object(request.members.get("params")) or {}
-        if lacking(request.method, params, read_declared(port.capabilities or {})):
+        if lacking(request.method, params, port.declared or Declared()):
             return self._refuse(request, NOT_FOUND, "Method not found: the client can't be asked this")
         if len(self._open) >= MAX_OPEN_ASKS or request.id in self._open:
             return self._refuse(request, FAULT, "Too many requests without an answer")

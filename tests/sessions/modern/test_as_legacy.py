@@ -89,6 +89,19 @@ def test_somebody_else_may_take_care_of_a_server_that_refuses() -> None:
     assert between.said == []
 
 
+@pytest.mark.parametrize("member", ["capabilities", "clientInfo"])
+def test_a_client_that_says_too_much_of_itself_is_refused(member: str) -> None:
+    """Ours: all of it would be sent with each of its requests, and kept as long as its session lives."""
+    between = Between()
+    between.as_legacy.attach(between.link)
+    params = initialize()
+    params[member] = {**params[member], "sampling": {"x": "x" * 65_536}}
+
+    between.ask("initialize", params)
+
+    assert (between.said[0]["error"]["code"], between.to_child()) == (-32602, [])
+
+
 def test_a_second_initialize_is_refused() -> None:
     between = Between().opened()
 

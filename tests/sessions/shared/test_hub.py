@@ -7,6 +7,7 @@ import pytest
 
 from proxy.protocol import uris
 from proxy.protocol.framing import OversizedLine
+from proxy.protocol.input_requests import Declared
 from proxy.sessions.shared import attribution, tasks, watching
 from proxy.sessions.shared.attribution import LINGER_SECONDS
 from tests.sessions.shared.hubs import CAPABILITIES, Stage
@@ -118,7 +119,7 @@ def test_an_answer_is_passed_on_as_it_is_written() -> None:
 def test_a_client_and_the_child_agree_on_the_older_revision(asked: Any, spoken: str, agreed: str) -> None:
     stage = Stage(version=spoken)
     client = stage.client()
-    client.port.capabilities = None
+    client.port.declared = None
     params = {"capabilities": {}} if asked is None else {"capabilities": {}, "protocolVersion": asked}
 
     client.calls(3, "initialize", **params)
@@ -127,6 +128,15 @@ def test_a_client_and_the_child_agree_on_the_older_revision(asked: Any, spoken: 
     info = {"name": "x", "version": "1"}
     assert answer["result"] == {"protocolVersion": agreed, "capabilities": CAPABILITIES, "serverInfo": info}
     assert stage.take() == []  # the child has shaken hands already
+
+
+def test_of_what_a_client_can_do_nothing_is_kept_but_what_it_can_be_asked() -> None:
+    """A session would else hold the whole body of its `initialize`, which may have 16 MiB."""
+    stage = Stage()
+
+    client = stage.client(sampling={"tools": {}, "more": "x" * 1000}, experimental={"y": "y" * 1000})
+
+    assert client.port.declared == Declared(sampling=True, tools=True)
 
 
 def test_a_client_shakes_hands_once() -> None:
