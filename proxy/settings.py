@@ -226,7 +226,10 @@ class Settings(BaseSettings):
     """A call that may ask its client something waits this long for a busy child before another is started for it."""
 
     continuation_timeout_seconds: Annotated[Seconds, Field(gt=0, le=86_400)] = 600.0
-    """A call that asked for input, or a task, is given up when its client has not come back for this long."""
+    """A call that asked for input, or a task, is given up when its client has not come back for this long.
+
+    With --isolation shared also: what the server says may be about a cancelled call that it does not answer, for this long.
+    """
 
     max_continuations: Annotated[Count, Field(ge=1, le=100_000)] = 128
     """Calls that wait for input of their clients at once; each may keep a process, so fewer than --max-children."""

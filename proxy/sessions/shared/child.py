@@ -77,7 +77,12 @@ class SharedProcess:
         self.returncode: int | None = None
         self.created_at = self.idle_since = clock()
         self.hub = Hub(
-            may_ask=may_ask, reply_backlog_bytes=limits.stream_backlog_bytes, counts=counts, clock=clock, tag=self.tag
+            may_ask=may_ask,
+            linger_seconds=limits.continuation_timeout_seconds,
+            reply_backlog_bytes=limits.stream_backlog_bytes,
+            counts=counts,
+            clock=clock,
+            tag=self.tag,
         )
         self._capabilities = EVERY_CAPABILITY if may_ask else {}
         offered = newest_version if newest_version in LEGACY_VERSIONS else None

@@ -133,7 +133,12 @@ class SharedChildren:
     def report(self) -> dict[str, int]:
         """What `/health` shows."""
         process = self._current
-        return {"children": self._running, "sessions": process.hub.port_count if process is not None else 0}
+        hub = process.hub if process is not None else None
+        return {
+            "children": self._running,
+            "sessions": hub.port_count if hub is not None else 0,
+            "cancelled_unanswered": hub.unanswered if hub is not None else 0,
+        }
 
     # ---- getting one
 

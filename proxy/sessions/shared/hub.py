@@ -53,6 +53,7 @@ class Hub:
 
     Args:
         may_ask: Whether the server may ask its clients something.
+        linger_seconds: For how long the child may talk of what was cancelled and that it does not answer.
         reply_backlog_bytes: What may wait of our own answers for a child that does not read.
         counts: What was dropped and why.
         clock: The loop's clock.
@@ -60,7 +61,14 @@ class Hub:
     """
 
     def __init__(
-        self, *, may_ask: bool, reply_backlog_bytes: int, counts: Counts, clock: Callable[[], float], tag: str
+        self,
+        *,
+        may_ask: bool,
+        linger_seconds: float,
+        reply_backlog_bytes: int,
+        counts: Counts,
+        clock: Callable[[], float],
+        tag: str,
     ) -> None:
         self._counts = counts
         self._clock = clock
@@ -71,10 +79,10 @@ class Hub:
         self._ports: dict[Port, None] = {}
         self._calls: dict[int, SharedCall] = {}
         self._own: dict[int, Callable[[Response], None] | None] = {}  # requests that no session has made
-        self._attribution = Attribution()
+        self._attribution = Attribution(linger_seconds=linger_seconds, clock=clock)
         self._levels = Levels(self.ask)
         self._watching = Watching(self.ask)
-        self._tasks = SharedTasks(self.ask)
+        self._tasks = SharedTasks(self.ask, self._attribution)
         self._questions = Questions(may_ask=may_ask, counts=counts)
         self._replies = Replies(limit_bytes=reply_backlog_bytes, counts=counts)
         self._logged_at = -LOGGED_EVERY_SECONDS
@@ -88,6 +96,11 @@ class Hub:
     def port_count(self) -> int:
         """Sessions that use the child."""
         return len(self._ports)
+
+    @property
+    def unanswered(self) -> int:
+        """Cancelled calls that the child has not answered, and tasks alike."""
+        return self._attribution.unanswered
 
     def attach(self, link: Link | None) -> None:
         """Connect the child; or (None) it is gone: nothing is sent any more."""
@@ -161,8 +174,11 @@ class Hub:
                 self._pass_on(port, request)
         elif request.method == LIST:
             self._pass_on(port, request, self._tasks.own_of_list)
-        elif request.method in OF_ONE_TASK and self._offers("tasks") and not self._tasks.is_own(port, params):
-            port.refuse(port_id, -32602, "Task not found")
+        elif request.method in OF_ONE_TASK and self._offers("tasks"):
+            if self._tasks.is_own(port, params):
+                self._pass_on(port, request, self._tasks.reader_of(request))
+            else:
+                port.refuse(port_id, -32602, "Task not found")
         else:
             self._pass_on(port, request, self._tasks.begun if asks_for_task(params) else None)
 
@@ -257,8 +273,12 @@ class Hub:
         if request.method == "ping":
             self._reply(pong(request.raw_id))
             return
-        port = self._attribution.only_call_of
-        refused = self._questions.asked(request, port)
+        params = request.members.get("params")
+        if self._tasks.is_about_one(params):
+            port = self._tasks.owner_of_related(params)
+        else:
+            port = self._attribution.only_call_of
+        refused = self._questions.asked(request, port, in_doubt=self.unanswered > 0)
         if refused is not None:
             self._reply(refused)
         elif port is not None:
@@ -272,23 +292,26 @@ class Hub:
             port = self._questions.withdrawn(notification.subject)
             self._spread(notification, [port] if port is not None else [], "dropped.cancel_of_unknown_ask")
         elif method == "notifications/message":
-            wanting = [port for port in self._concerned() if self._levels.wants(port, params)]
+            wanting = [port for port in self._concerned(params) if self._levels.wants(port, params)]
             self._spread(notification, wanting, "dropped.log_of_no_certain_session")
         elif method == "notifications/resources/updated":
             self._spread(notification, self._watching.watchers_of(params), "dropped.update_nobody_watches")
         elif method == STATUS:
-            owner = self._tasks.owner(params)
+            owner = self._tasks.told(params)
             self._spread(notification, [owner] if owner is not None else [], "dropped.status_of_nobodys_task")
         elif method in _LIST_CHANGES:
             self._spread(notification, self.ports, "dropped.notification_without_session")
         else:
-            self._spread(notification, self._concerned(), "dropped.notification_of_no_certain_session")
+            self._spread(notification, self._concerned(params), "dropped.notification_of_no_certain_session")
 
-    def _concerned(self) -> list[Port]:
-        """Whom something concerns that names no call: who alone has one, or all while nobody has."""
-        if self._attribution.is_quiet:
+    def _concerned(self, params: Raw | None) -> list[Port]:
+        """Whom something concerns that names no call: whose task it is about, who alone has a call, or all."""
+        if self._tasks.is_about_one(params):
+            only = self._tasks.owner_of_related(params)
+        elif self._attribution.is_quiet:
             return self.ports
-        only = self._attribution.only
+        else:
+            only = self._attribution.only
         return [only] if only is not None else []
 
     def _spread(self, notification: Notification, ports: list[Port], dropped: str) -> None:
@@ -332,7 +355,7 @@ class Hub:
     def _drop(self, call: SharedCall) -> None:
         """Nobody waits for its answer any more."""
         del self._calls[call.child_id], call.port.calls[call.port_id]
-        self._attribution.cancelled(call, self._clock())
+        self._attribution.cancelled(call)
 
     def _send(self, line: bytes) -> None:
         if self._link is not None:

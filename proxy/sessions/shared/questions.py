@@ -40,17 +40,20 @@ class Questions:
         self._counts = counts
         self._open: dict[Id, _Question] = {}
 
-    def asked(self, request: Request, port: Port | None) -> bytes | None:
+    def asked(self, request: Request, port: Port | None, *, in_doubt: bool) -> bytes | None:
         """The child asks. Returns the refusal; None if the question is to be given to this port.
 
         Args:
             request: The question.
-            port: The session that has the only open call, if there is but one.
+            port: The session that has caused it for certain, if there is one.
+            in_doubt: Whether something that was cancelled could have caused it.
         """
         if not self._may_ask or request.method not in QUESTIONS:
             return self._refuse(request, NOT_FOUND, "Method not found: the clients of this process can't be asked")
         if port is None:
-            return self._refuse(request, FAULT, "It is not certain whom to ask: not exactly one call is open")
+            if in_doubt:
+                self._counts.add("refused.ask_after_cancelled_call")
+            return self._refuse(request, FAULT, "It is not certain whom to ask: not one call alone can have caused it")
         params = as_object(request.members.get("params")) or {}
         if lacking(request.method, params, port.declared or Declared()):
             return self._refuse(request, NOT_FOUND, "Method not found: the client can't be asked this")

@@ -18,6 +18,9 @@ CAPABILITIES: Json = {"tools": {}, "logging": {}, "resources": {"subscribe": Tru
 """What the child of these tests offers."""
 
 
+LINGER_SECONDS = 600.0
+
+
 class Client:
     """One session: what it says goes to the hub, what it hears is kept."""
 
@@ -69,7 +72,12 @@ class Stage:
         self.stderr_tail: list[str] = []
         self.fault: ProxyError | None = None
         self.hub = Hub(
-            may_ask=may_ask, reply_backlog_bytes=1000, counts=self.counts, clock=lambda: self.now, tag="test"
+            may_ask=may_ask,
+            linger_seconds=LINGER_SECONDS,
+            reply_backlog_bytes=1000,
+            counts=self.counts,
+            clock=lambda: self.now,
+            tag="test",
         )
         self.hub.attach(self.fake)
         result = {"protocolVersion": version, "capabilities": capabilities, "serverInfo": {"name": "x", "version": "1"}}

@@ -9,8 +9,7 @@ from proxy.protocol import uris
 from proxy.protocol.framing import OversizedLine
 from proxy.protocol.input_requests import Declared
 from proxy.sessions.shared import attribution, tasks, watching
-from proxy.sessions.shared.attribution import LINGER_SECONDS
-from tests.sessions.shared.hubs import CAPABILITIES, Stage
+from tests.sessions.shared.hubs import CAPABILITIES, LINGER_SECONDS, Stage
 
 
 def heard(*clients: Any) -> list[list[Any]]:
@@ -557,6 +556,21 @@ def test_a_call_that_was_cancelled_may_be_talked_of_for_a_while() -> None:
     assert [len(each) for each in heard(one, other)] == [0, 1]
 
 
+def test_what_a_session_that_has_left_had_cancelled_is_nobodys_talk() -> None:
+    stage = Stage()
+    one, other = stage.clients(2)
+    one.calls(1)
+    stage.hub.leave(one.port)
+    other.calls(1)
+
+    stage.logs("may be of the one")
+    stage.now += LINGER_SECONDS - 1
+    stage.hub.check(stage.now)
+    stage.logs("may be of the one still")
+
+    assert (other.take(), stage.count("dropped.log_of_no_certain_session")) == ([], 2)
+
+
 def test_a_late_answer_ends_the_talk_of_a_cancelled_call_at_once() -> None:
     stage = Stage()
     one, other = stage.clients(2)
@@ -719,6 +733,7 @@ def test_a_question_is_refused_while_a_cancelled_call_may_be_its_cause() -> None
     stage.asks(0)
 
     assert (answers_of(stage), client.take()) == ([-32603], [])
+    assert (stage.count("refused.ask_after_cancelled_call"), stage.hub.unanswered) == (1, 1)
 
 
 @pytest.mark.parametrize("how", ["cancel", "leave"])
@@ -869,6 +884,122 @@ def test_a_task_is_for_the_session_that_has_begun_it() -> None:
     stage.tells("notifications/tasks/status", taskId="t3", status="completed")
     assert [len(each) for each in heard(one, other)] == [0, 1]
     assert stage.count("dropped.status_of_nobodys_task") == 1
+
+
+def related(task_id: str) -> dict[str, Any]:
+    return {"_meta": {"io.modelcontextprotocol/related-task": {"taskId": task_id}}}
+
+
+def test_what_the_child_says_while_it_works_on_a_task_may_be_of_that() -> None:
+    stage = Stage()
+    one, other = stage.clients(2)
+    begin_task(stage, one, 1, "t1")
+    stage.logs("of the one")
+    other.calls(1)
+    stage.logs("whose?")
+
+    stage.tells("notifications/tasks/status", taskId="t1", status="working")
+    stage.logs("whose?")
+    stage.tells("notifications/tasks/status", taskId="t1", status="completed")
+    stage.logs("of the other")
+
+    texts = [[m["params"].get("data") or m["params"]["status"] for m in each] for each in heard(one, other)]
+    assert texts == [["of the one", "working", "completed"], ["of the other"]]
+
+
+@pytest.mark.parametrize(
+    ("method", "answer"),
+    [
+        ("tasks/get", {"taskId": "t1", "status": "completed"}),
+        ("tasks/get", {"taskId": "t1", "status": "failed"}),
+        ("tasks/result", {"content": []}),
+        ("tasks/result", None),
+    ],
+)
+def test_a_task_is_over_when_its_client_is_told_so(method: str, answer: dict[str, Any] | None) -> None:
+    stage = Stage()
+    one, other = stage.clients(2)
+    begin_task(stage, one, 1, "t1")
+    one.calls(2, method, taskId="t1")
+    other.calls(1)
+    asked, _ = stage.take()
+
+    if answer is None:
+        stage.refuses(asked["id"])
+    else:
+        stage.answers(asked["id"], **answer)
+    stage.logs("of the other")
+
+    assert [len(each) for each in heard(one, other)] == [1, 1]
+
+
+@pytest.mark.parametrize("how", ["cancel", "leave"])
+def test_a_task_that_is_cancelled_may_be_talked_of_for_a_while(how: str) -> None:
+    """Spec: 2025-11-25 basic/utilities/tasks: it stays cancelled "even if execution continues"."""
+    stage = Stage()
+    one, other = stage.clients(2)
+    begin_task(stage, one, 1, "t1")
+    if how == "cancel":
+        one.calls(2, "tasks/cancel", taskId="t1")
+    else:
+        stage.hub.leave(one.port)
+    stage.answers(stage.take()[-1]["id"], taskId="t1", status="cancelled")
+    other.calls(1)
+
+    stage.logs("whose?")
+    assert other.take() == []
+    stage.now += LINGER_SECONDS + 0.1
+    stage.hub.check(stage.now)
+    stage.logs("of the other")
+    assert len(other.take()) == 1
+
+
+def test_a_task_that_was_over_already_when_its_session_left_is_talked_of_no_more() -> None:
+    stage = Stage()
+    one, other = stage.clients(2)
+    begin_task(stage, one, 1, "t1")
+    stage.hub.leave(one.port)
+    stage.refuses(stage.take()[-1]["id"], -32602)
+    other.calls(1)
+
+    stage.logs("of the other")
+
+    assert len(other.take()) == 1
+
+
+def test_what_names_its_task_is_for_the_session_of_the_task_whoever_else_calls() -> None:
+    """Spec: 2025-11-25 basic/utilities/tasks, Related Task Metadata."""
+    stage = Stage(may_ask=True)
+    one, other = stage.client(sampling={}), stage.client(sampling={})
+    begin_task(stage, one, 1, "t1")
+    other.calls(1)
+    one.calls(2)
+    stage.take()
+
+    stage.tells("notifications/message", level="info", data="of the task", **related("t1"))
+    stage.asks("q", **related("t1"))
+    assert [[m["method"] for m in each] for each in heard(one, other)] == [
+        ["notifications/message", "sampling/createMessage"],
+        [],
+    ]
+    one.says({"jsonrpc": "2.0", "id": "q", "result": {}})
+    assert stage.take() == [{"jsonrpc": "2.0", "id": "q", "result": {}}]
+
+    stage.tells("notifications/message", level="info", data="of nobody's", **related("t9"))
+    stage.asks("r", **related("t9"))
+    assert (heard(one, other), answers_of(stage)) == ([[], []], [-32603])
+
+
+def test_a_session_whose_task_asks_is_asked_while_it_waits_for_the_result() -> None:
+    stage = Stage(may_ask=True)
+    client = stage.client(sampling={})
+    begin_task(stage, client, 1, "t1")
+    client.calls(2, "tasks/result", taskId="t1")
+    stage.take()
+
+    stage.asks("q")
+
+    assert [m["id"] for m in client.take()] == ["q"]
 
 
 def test_what_a_child_does_not_offer_is_its_own_to_refuse() -> None:
