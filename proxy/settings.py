@@ -228,7 +228,7 @@ class Settings(BaseSettings):
     continuation_timeout_seconds: Annotated[Seconds, Field(gt=0, le=86_400)] = 600.0
     """A call that asked for input, or a task, is given up when its client has not come back for this long.
 
-    With --isolation shared also: what the server says may be about a cancelled call that it does not answer, for this long.
+    With --isolation shared also: what the server says may be about a cancelled call that it never answers.
     """
 
     max_continuations: Annotated[Count, Field(ge=1, le=100_000)] = 128
@@ -269,7 +269,10 @@ class Settings(BaseSettings):
     """CPUs that a child and all that it starts may use, by affinity: a part of one counts as one."""
 
     child_max_age_seconds: OptionalSeconds = None
-    """A child that clients without sessions share is replaced at this age, after its calls. Sessions: --session-age."""
+    """A child that clients share is replaced at this age, after its calls; sessions on it go on with the next one.
+
+    One that a session has for itself ends with it: --session-age.
+    """
 
     child_max_calls: OptionalCount = None
     """Such a child is replaced after so many calls."""

@@ -102,6 +102,8 @@ def _unready(server: Served) -> str | None:
         return f"server {server.name}: its last start failed"
     if manager.starts.last_failed is None and not _has_program(server):
         return f"server {server.name}: its program does not exist"
+    if server.sharing.is_cold:
+        return f"server {server.name}: the process for its sessions is not ready yet"
     if server.warm.is_cold:
         return f"server {server.name}: no child of its pool is ready yet"
     return None

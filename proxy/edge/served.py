@@ -226,6 +226,7 @@ def _sharing(
         exits=exits,
         may_ask=settings.shared_server_requests,
         newest_version=settings.protocol_version,
+        is_kept_ready=settings.pool_size > 0 and settings.isolation == "shared" and shared.is_local,
     )
 
 
@@ -279,6 +280,8 @@ def _session_limits(settings: Settings) -> SessionLimits:
         idle_timeout_seconds=settings.idle_timeout_seconds,
         unused_timeout_seconds=settings.unused_timeout_seconds,
         session_age_seconds=settings.session_age_seconds,
+        child_max_age_seconds=settings.child_max_age_seconds,
+        child_max_calls=settings.child_max_calls,
         call_timeout_seconds=settings.call_timeout_seconds,
         call_timeout_total_seconds=settings.call_timeout_total_seconds,
         place_timeout_seconds=settings.place_timeout_seconds,

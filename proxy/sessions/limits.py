@@ -10,6 +10,8 @@ class SessionLimits:
     idle_timeout_seconds: float | None = 1800.0
     unused_timeout_seconds: float | None = 60.0
     session_age_seconds: float | None = None
+    child_max_age_seconds: float | None = None
+    child_max_calls: int | None = None
     call_timeout_seconds: float | None = None
     call_timeout_total_seconds: float | None = None
     place_timeout_seconds: float = 10.0

@@ -174,14 +174,25 @@ async def test_clients_without_sessions_get_children_that_are_ready(isolation: s
             assert (await health(client))["counts"]["pool.hit"] >= 1
 
 
-async def test_where_sessions_share_a_child_none_is_kept_for_them_until_one_needs_its_own() -> None:
-    """And /readyz does not wait for what nobody starts. A client that comes through a gateway shares with nobody."""
+async def test_where_sessions_share_a_child_that_is_ready_and_one_of_its_own_is_once_somebody_needs_it() -> None:
+    """A client that comes through a gateway shares with nobody."""
     headers = {"accept": ACCEPT, "x-forwarded-for": "192.0.2.1"}
     with serving("--pool-size", "1", "--isolation", "shared") as daemon:
         async with connected(daemon.url) as client:
-            assert await is_ready(client, daemon.base_url) == (200, "")
-            async with open_session(daemon.url):
-                assert (await health(client))["children"] == 1
+
+            async def is_warm() -> bool:
+                return await is_ready(client, daemon.base_url) == (200, "")
+
+            await until(is_warm, "it is ready for sessions")
+            (first,) = children_of(daemon.pid)
+            async with open_session(daemon.url) as served:
+                assert await served.pid() == first
+            os.kill(first, signal.SIGKILL)
+
+            async def is_replaced() -> bool:
+                return bool(await is_warm() and {*children_of(daemon.pid)} - {first})
+
+            await until(is_replaced, "another one is ready though nobody has asked")
 
             assert (await client.http.post(daemon.url, json=hello(), headers=headers)).status_code == 200
             await until_ready(client, 1)

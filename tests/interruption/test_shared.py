@@ -30,13 +30,13 @@ HOLDS = {
     "sessions/shared/turns.py Seat.acquire: waiter": "its entry among those that wait for their turn",
 }
 OF_THE_CHILD = {
-    "sessions/shared/children.py SharedChildren._own: process.ended.wait": "its place in the queue of starts",
-    "sessions/shared/children.py SharedChildren._own: self._take_place": "nothing yet",
-    "sessions/shared/children.py SharedChildren._own: self._live": "its place, and a process",
-    "sessions/shared/children.py SharedChildren._take_place: places.changed": "its wish for a place",
-    "sessions/shared/children.py SharedChildren._live: open_child": "its place, and a process",
-    "sessions/shared/children.py SharedChildren._live: process.settled.wait": "its place, and a process",
-    "sessions/shared/children.py SharedChildren._live: process.ended.wait": "its place, and a process",
+    "sessions/shared/owner.py Owner.own: process.ended.wait": "its place in the queue of starts",
+    "sessions/shared/owner.py Owner.own: self._take_place": "nothing yet",
+    "sessions/shared/owner.py Owner.own: self._live": "its place, and a process",
+    "sessions/shared/owner.py Owner._take_place: places.changed": "its wish for a place",
+    "sessions/shared/owner.py Owner._live: open_child": "its place, and a process",
+    "sessions/shared/owner.py Owner._live: process.settled.wait": "its place, and a process",
+    "sessions/shared/owner.py Owner._live: process.ended.wait": "its place, and a process",
 }
 OF_THE_SESSION = {
     "sessions/shared/children.py SharedChildren.join: self.ready": "the session",
@@ -51,7 +51,8 @@ OF_THE_BRIDGE = {
     "sessions/shared/children.py SharedChildren.run: anyio.create_task_group": "everything",
     "sessions/shared/children.py SharedChildren.run: self.all_gone": "everything",
     "sessions/shared/children.py SharedChildren.drain: self.all_gone": "everything",
-    "sessions/shared/children.py SharedChildren.all_gone: self._places.changed": "everything",
+    "sessions/shared/children.py SharedChildren.all_gone: self._owner.all_gone": "everything",
+    "sessions/shared/owner.py Owner.all_gone: self._places.changed": "everything",
 }
 NOTHING = {
     "sessions/shared/children.py SharedChildren._check_for_ever: self._wakes.wait",
@@ -93,7 +94,7 @@ class Scene:
     async def no_child(self) -> None:
         if self.sharing._current is not None:
             self.sharing._current.end("for the test", SessionEnded())
-        await until(lambda: self.sharing._running == 0, "no child is left")
+        await until(lambda: self.sharing._owner.running == 0, "no child is left")
 
     async def full(self) -> None:
         """There is no room for a session; soon one will make room."""
@@ -125,11 +126,11 @@ class Scene:
             "sessions": manager._owned,
             "ports": process.hub.port_count if process is not None else 0,
             "calls": len(process.hub._calls) if process is not None else 0,
-            "places": self.bridge.places.taken - sharing._running,
-            "children": sharing._running - (process is not None),
+            "places": self.bridge.places.taken - sharing._owner.running,
+            "children": sharing._owner.running - (process is not None),
             "waiters": len(self.bridge.places._waiters) + len(sharing.turns._waiting),
             "taken turns": 8 - sharing.turns._free,
-            "tasks": len(asyncio.all_tasks()) - self.tasks - sharing._running,
+            "tasks": len(asyncio.all_tasks()) - self.tasks - sharing._owner.running,
         }
         return [f"{count} {what}" for what, count in found.items() if count]
 
@@ -178,7 +179,7 @@ async def test_a_shared_child_leaves_nothing_wherever_its_owner_fails(monkeypatc
     bridge = Bridge(SETTINGS.model_copy(update={"max_children": 1}), is_daemon=True)
     async with bridge.run():
         scene = Scene(bridge)
-        own, backoff = scene.sharing._own, scene.sharing._backoff
+        own, backoff = scene.sharing._owner.own, scene.sharing._backoff
         owners: list[Interrupted[None]] = []
 
         async def own_and_fail(process: SharedProcess, _: float) -> None:
@@ -186,7 +187,7 @@ async def test_a_shared_child_leaves_nothing_wherever_its_owner_fails(monkeypatc
             owners.append(Interrupted(own(process, 0.01), at=place, nth=nth, strike=strike))
             await owners[-1]
 
-        monkeypatch.setattr(scene.sharing, "_own", own_and_fail)
+        monkeypatch.setattr(scene.sharing._owner, "own", own_and_fail)
         for place, nth in seen:
             with told("os-error", place, nth), anyio.fail_after(20):
                 bridge.places.take()  # somebody else's, for a moment

@@ -113,6 +113,11 @@ class SharedChild:
         return bool(self.users or self.mux.has_calls or self.mux.listen_count or self.holds or self._is_leased)
 
     @property
+    def has_sessions_at_rest(self) -> bool:
+        """Whether nobody uses it but sessions, which go on with another one if this one ends."""
+        return bool(self.users) and not (self.mux.has_calls or self.holds or self._is_leased)
+
+    @property
     def fault(self) -> ProxyError | None:
         """Why it was ended, if that was for something that it did."""
         return self._child.fault if self._child is not None else None

@@ -64,7 +64,7 @@ class Retirement:
                 self._end_if_idle(child, now, self._limits.idle_timeout_seconds)
             return
         self._retire_if_worn(child)
-        if child.is_busy:
+        if child.is_busy and not (child.is_retired and child.has_sessions_at_rest):
             return
         if child.is_retired:
             self._end_if_idle(child, now, RETIRED_IDLE_SECONDS, "retired")

@@ -45,6 +45,7 @@ class SharedProcess:
         ended: Set from the moment it serves nothing new.
         end_reason: Why, for the log.
         returncode: As in `subprocess`, if it has exited by itself.
+        is_ahead: Whether it was started before anybody asked, and nobody has since.
         idle_since: Since when no session uses it.
 
     Args:
@@ -75,6 +76,7 @@ class SharedProcess:
         self.ended = anyio.Event()
         self.end_reason = ""
         self.returncode: int | None = None
+        self.is_ahead = False
         self.created_at = self.idle_since = clock()
         self.hub = Hub(
             may_ask=may_ask,
@@ -123,6 +125,11 @@ class SharedProcess:
     # ---- its sessions
 
     @property
+    def is_good(self) -> bool:
+        """Whether it has shaken hands, and serves."""
+        return self.settled.is_set() and not self.ended.is_set() and self.hub.version is not None
+
+    @property
     def is_used(self) -> bool:
         """Whether a session uses it."""
         return self.hub.port_count > 0
@@ -136,6 +143,15 @@ class SharedProcess:
     def leave(self, port: Port) -> None:
         """A session has ended."""
         self.hub.leave(port)
+        self._left()
+
+    def take_over(self, port: Port, before: "SharedProcess") -> None:
+        """A session goes on here, as `Hub.take_over`."""
+        self.hub.take_over(port, before.hub)
+        port.move_to(self)
+        before._left()
+
+    def _left(self) -> None:
         self.idle_since = self._clock()
         if self._has_refused and not self.is_used:
             self.end("refused the handshake", SessionEnded())

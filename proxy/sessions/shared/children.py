@@ -4,22 +4,20 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import anyio
 from anyio.abc import TaskGroup
 
 from proxy.child.link import Line
-from proxy.child.process import Child, open_child
 from proxy.child.spec import ChildSpec
 from proxy.errors import (
     CapacityReached,
     ChildRestarting,
-    ChildStartFailed,
     Draining,
     OutOfResources,
     ProxyError,
     SessionEnded,
-    TooManySessions,
 )
 from proxy.observe import Counts
 from proxy.sessions.backoff import GOOD_LIFE_SECONDS, Backoff
@@ -34,6 +32,8 @@ from proxy.sessions.places import Places
 from proxy.sessions.session import SessionChild
 from proxy.sessions.shared.child import SharedProcess
 from proxy.sessions.shared.modern_port import ModernPort
+from proxy.sessions.shared.owner import Owner
+from proxy.sessions.shared.renewal import move_sessions, why_worn
 from proxy.sessions.shared.turns import Turns
 from proxy.sessions.starts import Starts
 
@@ -63,6 +63,7 @@ class SharedChildren:
         exits: What follows when it exits by itself.
         may_ask: Whether the server may ask its clients something.
         newest_version: The newest revision that the server is offered; the newest there is if None.
+        is_kept_ready: Whether it is started before anybody needs it, and stays although nobody does.
     """
 
     def __init__(
@@ -77,12 +78,12 @@ class SharedChildren:
         exits: Exits,
         may_ask: bool,
         newest_version: str | None = None,
+        is_kept_ready: bool = False,
     ) -> None:
         self.turns = Turns(limits.max_calls_per_child)
         self.modern: Pool | None = None
         """Where a child is had that speaks only 2026-07-28; set before `run`."""
-        self._spec = spec
-        self._limits = limits
+        self._limits = limits if not is_kept_ready else replace(limits, idle_timeout_seconds=None)
         self._counts = counts
         self._places = places
         self._era = era
@@ -92,12 +93,13 @@ class SharedChildren:
         self._may_ask = may_ask
         self._newest_version = newest_version
         self._tasks: TaskGroup | None = None
+        self._is_kept_ready = is_kept_ready
+        self._owner = Owner(spec=spec, limits=limits, counts=counts, places=places, starts=starts)
         self._current: SharedProcess | None = None
-        self._running = 0  # tasks that own a process, or wait for the place of one
+        self._next: SharedProcess | None = None  # is being started to take its place
+        self._was_there = False
+        self._last: SharedProcess | None = None  # had its place, and has sessions that are not at rest
         self._wakes = anyio.Event()
-        self._is_ending = False
-        self.cut = 0
-        """What an end could not end in peace."""
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
@@ -105,8 +107,8 @@ class SharedChildren:
         self._backoff = Backoff(asyncio.get_running_loop().time)
         async with anyio.create_task_group() as tasks:
             self._tasks = tasks
-            self._is_ending = False
-            self.cut = 0
+            self._owner.is_ending = False
+            self._owner.cut = 0
             self._places.evictors.append(self._evict)
             tasks.start_soon(self._check_for_ever)
             try:
@@ -126,19 +128,36 @@ class SharedChildren:
         return process is not None and process.settled.is_set() and not process.ended.is_set()
 
     @property
+    def is_cold(self) -> bool:
+        """Whether one should be ready by now, and none has been yet."""
+        return self._is_kept_ready and not self._was_there and not self.is_there and self._may_speak_legacy
+
+    @property
+    def _may_speak_legacy(self) -> bool:
+        return self._era.speaks_legacy is not False
+
+    @property
     def respawns(self) -> bool:
         """Whether sessions outlive their child."""
         return self._exits.respawns
 
     def report(self) -> dict[str, int]:
         """What `/health` shows."""
-        process = self._current
-        hub = process.hub if process is not None else None
+        hubs = [process.hub for process in self._processes]
         return {
-            "children": self._running,
-            "sessions": hub.port_count if hub is not None else 0,
-            "cancelled_unanswered": hub.unanswered if hub is not None else 0,
+            "children": self._owner.running,
+            "sessions": sum(hub.port_count for hub in hubs),
+            "cancelled_unanswered": sum(hub.unanswered for hub in hubs),
         }
+
+    @property
+    def cut(self) -> int:
+        """What an end could not end in peace."""
+        return self._owner.cut
+
+    @property
+    def _processes(self) -> list[SharedProcess]:
+        return [each for each in (self._current, self._next, self._last) if each is not None]
 
     # ---- getting one
 
@@ -161,7 +180,8 @@ class SharedChildren:
                 self._era.learned_legacy(True, "answered initialize")  # it was another server, once
             process = self._current
             if process is None:
-                process = self._begin()
+                process = self._current = self._begin()
+            process.is_ahead = False
             await process.settled.wait()
             if process.error is not None:
                 raise type(process.error)(str(process.error))  # one for each who waits
@@ -185,17 +205,17 @@ class SharedChildren:
         try:
             yield port
         finally:
-            process.leave(port)
+            port.leave()
 
     def _begin(self) -> SharedProcess:
-        if self._tasks is None or self._is_ending:
+        if self._tasks is None or self._owner.is_ending:
             raise Draining
         wait = self._backoff.wait_seconds
         if wait > self._limits.place_timeout_seconds:
             self._counts.add("refused.restarting")
             raise ChildRestarting
         self._starts.check()
-        process = self._current = SharedProcess(
+        process = SharedProcess(
             may_ask=self._may_ask,
             newest_version=self._newest_version,
             limits=self._limits,
@@ -204,92 +224,81 @@ class SharedChildren:
             clock=asyncio.get_running_loop().time,
             on_ended=self._ended,
         )
-        self._running += 1
+        self._owner.running += 1
         self._wakes.set()
-        self._tasks.start_soon(self._own, process, wait)
+        self._tasks.start_soon(self._owner.own, process, wait)
         return process
-
-    async def _own(self, process: SharedProcess, wait_seconds: float) -> None:
-        """Own one process, from the wait for its place until it is reaped."""
-        try:
-            with anyio.move_on_after(wait_seconds):
-                await process.ended.wait()
-            await self._take_place(process)
-            try:
-                await self._live(process)
-            finally:
-                self._places.give_back()
-        except ProxyError as error:
-            process.end("not started", error)
-        except Exception:
-            logger.exception("shared child ended badly", extra={"child": process.tag, "pid": process.pid})
-        finally:
-            process.end("not started", ChildStartFailed())
-            self._running -= 1
-            self._places.wake()
-
-    async def _take_place(self, process: SharedProcess) -> None:
-        places = self._places
-        with places.wish() as make_room, anyio.move_on_after(self._limits.place_timeout_seconds):
-            while not process.ended.is_set():
-                if places.has_room:
-                    places.take()
-                    return
-                if not make_room():
-                    places.make_room()
-                await places.changed(1.0)
-        if process.ended.is_set():
-            raise Draining
-        self._counts.add("refused.too_many_children")
-        raise TooManySessions("Too many processes; try again later")
-
-    async def _live(self, process: SharedProcess) -> None:
-        child: Child | None = None
-        try:
-            async with open_child(
-                self._spec,
-                on_lines=process.hub.received,
-                on_gone=process.gone,
-                finder=self._places.finder,
-                watch=self._places.watch,
-                turns=self._places.turns,
-            ) as child:
-                self._places.started(child)
-                process.attach(child)
-                with anyio.move_on_after(self._limits.start_timeout_seconds):
-                    await process.settled.wait()
-                if not process.settled.is_set():
-                    process.start_timed_out()
-                if process.error is None:
-                    self._starts.note(failed=False)
-                await process.ended.wait()
-            self.cut += child.was_killed and self._is_ending
-        finally:
-            if child is not None:
-                self._places.ended(child)
 
     def _ended(self, process: SharedProcess) -> None:
         """It serves nothing new: whoever comes now gets another one."""
-        if self._current is process:
-            self._current = None
-        if process.end_reason == "child exited" and process.fault is None:
+        is_successor = self._next is process
+        self._current = self._current if self._current is not process else None
+        self._next = self._next if self._next is not process else None
+        self._last = self._last if self._last is not process else None
+        if is_successor:  # whoever serves goes on
+            if not self._owner.is_ending:
+                self._never_ready(process)
+            return
+        if process.end_reason == "child exited" and process.fault is None and not process.is_ahead:
             self._exits.exited(process.returncode)
         lived = asyncio.get_running_loop().time() - process.created_at
         if isinstance(process.error, CapacityReached):  # which says nothing about the server
             if isinstance(process.error, OutOfResources):
                 self._starts.note_full()
+            if process.is_ahead:  # nobody waits: not at once again
+                self._backoff.failed()
         elif process.error is not None:
             self._starts.note(failed=True)
-            self._backoff.failed()
-            tail = process.stderr_tail
-            logger.warning("shared child was never ready", extra={"pid": process.pid, "stderr": tail or "nothing"})
-            hint = missing_package_hint(tail)
-            if hint:
-                logger.error("%s", hint)
+            self._never_ready(process)
         elif process.end_reason == "child exited":
             self._backoff.failed(lived)
         elif lived > GOOD_LIFE_SECONDS:
             self._backoff.succeeded()
+
+    def _never_ready(self, process: SharedProcess) -> None:
+        self._backoff.failed()
+        tail = process.stderr_tail
+        logger.warning("shared child was never ready", extra={"pid": process.pid, "stderr": tail or "nothing"})
+        hint = missing_package_hint(tail)
+        if hint:
+            logger.error("%s", hint)
+
+    # ---- one in the place of another
+
+    @property
+    def _may_begin_ahead(self) -> bool:
+        """Whether a process may be started that nobody waits for."""
+        is_wanted = self._may_speak_legacy and not self._owner.is_ending and self._tasks is not None
+        is_worth_it = not self._backoff.wait_seconds and self._starts.circuit == "closed"
+        return is_wanted and is_worth_it and (self._places.has_room or self._places.has_spare)
+
+    def _renew(self, now: float) -> None:
+        """Let another process take the place of one that is old, or of none if one is to be ready.
+
+        Sessions go on with it as soon as they have nothing open with the last one.
+        """
+        current, successor = self._current, self._next
+        self._was_there |= self.is_there
+        if successor is not None and successor.is_good:
+            self._next, self._current, self._last = None, successor, current
+            successor.is_ahead = False
+        elif successor is not None and successor.settled.is_set():
+            successor.end("refused the handshake", SessionEnded())
+        elif current is None and self._is_kept_ready and self._may_begin_ahead:
+            self._current = self._begin()
+            self._current.is_ahead = True
+        elif current is not None and successor is None and self._last is None and self._may_begin_ahead:
+            worn = current.is_good and why_worn(current, self._limits, now)
+            if worn:
+                self._counts.add(worn)
+                logger.info("shared child is replaced", extra={"child": current.tag, "pid": current.pid, "why": worn})
+                self._next = self._begin()
+                self._next.is_ahead = True
+        if self._last is not None:
+            if self._current is not None and self._current.is_good:
+                move_sessions(self._last, self._current)
+            if not self._last.is_used:
+                self._last.end("retired", SessionEnded())
 
     # ---- ending
 
@@ -306,9 +315,9 @@ class SharedChildren:
 
     def end_all(self, reason: str) -> None:
         """End the child; whoever waits for one gets the error of a shutdown."""
-        self._is_ending = True
-        if self._current is not None:
-            self._current.end(reason, Draining())
+        self._owner.is_ending = True
+        for process in self._processes:
+            process.end(reason, Draining())
         self._places.wake()
 
     async def drain(self) -> None:
@@ -318,20 +327,24 @@ class SharedChildren:
 
     async def all_gone(self) -> None:
         """Wait until no process is left."""
-        while self._running:
-            await self._places.changed(1.0)
+        await self._owner.all_gone()
 
     async def _check_for_ever(self) -> None:
         while True:
-            if self._current is None:
+            if not self._processes and not self._is_kept_ready:
                 self._wakes = anyio.Event()
                 await self._wakes.wait()
             await anyio.sleep(CHECK_SECONDS)
-            process = self._current
-            if process is None or not process.settled.is_set():
-                continue
+            now = asyncio.get_running_loop().time()
             try:
-                process.check(asyncio.get_running_loop().time())
-            except Exception:
-                logger.exception("check failed", extra={"child": process.tag})
-                process.end("bridge fault", ProxyError())
+                self._renew(now)
+            except Exception:  # whoever serves now goes on
+                logger.exception("shared child not replaced")
+            for process in self._processes:
+                if not process.settled.is_set():
+                    continue
+                try:
+                    process.check(now)
+                except Exception:
+                    logger.exception("check failed", extra={"child": process.tag})
+                    process.end("bridge fault", ProxyError())

@@ -15,7 +15,8 @@ from msgspec import Raw
 from proxy.child.link import Line, Link
 from proxy.observe import Counts
 from proxy.protocol.badlines import call_answered_by, without_noise
-from proxy.protocol.ids import Id, IdMinter
+from proxy.protocol.changes import may_have_changed
+from proxy.protocol.ids import Id, IdMinter, decode_text
 from proxy.protocol.input_requests import read_declared
 from proxy.protocol.jsontext import encode
 from proxy.protocol.kept_handshake import KeptHandshake, capabilities_of
@@ -44,8 +45,10 @@ logger = logging.getLogger(__name__)
 LOGGED_EVERY_SECONDS = 10.0
 
 _LIST_CHANGES = frozenset(f"notifications/{kind}/list_changed" for kind in ("tools", "prompts", "resources"))
-_CONSUMED = frozenset({"notifications/initialized", "notifications/roots/list_changed"})
-"""Of clients: the child has been told that it is initialized; and whose roots have changed, it could not tell."""
+INITIALIZED = "notifications/initialized"
+"""The child has been told that it is."""
+ROOTS_CHANGED = "notifications/roots/list_changed"
+"""Whose, the child could not tell."""
 
 
 class Hub:
@@ -85,6 +88,8 @@ class Hub:
         self._tasks = SharedTasks(self.ask, self._attribution)
         self._questions = Questions(may_ask=may_ask, counts=counts)
         self._replies = Replies(limit_bytes=reply_backlog_bytes, counts=counts)
+        self.calls = 0
+        """That the child was given so far."""
         self._logged_at = -LOGGED_EVERY_SECONDS
 
     @property
@@ -106,6 +111,12 @@ class Hub:
         """Connect the child; or (None) it is gone: nothing is sent any more."""
         self._link = link
 
+    @property
+    def version(self) -> str | None:
+        """The revision in which the child has shaken hands; None if it has not, or has refused."""
+        server = self._handshake.server if self._handshake is not None else None
+        return server.version if server is not None else None
+
     def shaken(self, handshake: KeptHandshake) -> None:
         """The child has answered `initialize`; so will be the clients."""
         self._handshake = handshake
@@ -126,10 +137,32 @@ class Hub:
 
     def leave(self, port: Port) -> None:
         """A session has ended: what it has asked is cancelled, what it was asked refused, what it watched let go."""
-        if port not in self._ports:
-            return
+        if port in self._ports:
+            port.close()
+            self._forget(port)
+
+    def may_go(self, port: Port) -> bool:
+        """Whether a session has nothing here but what another process can be told."""
+        is_at_rest = port.declared is not None and not port.calls and not port.waiting
+        return is_at_rest and not self._questions.has_asked(port) and not self._tasks.has_unread(port)
+
+    def take_over(self, port: Port, before: "Hub") -> None:
+        """A session that `may_go` comes from another process, and hears that what it has read may be otherwise here.
+
+        Both processes have shaken hands in the same revision.
+        """
+        level, raw_uris = before._levels.of(port), before._watching.uris_of(port)
+        before._forget(port)
+        self._ports[port] = None
+        self._levels.adopt(port, level)
+        self._watching.adopt(port, raw_uris)
+        if port.is_initialized and self._handshake is not None:
+            uris = [uri for raw_uri in raw_uris if (uri := decode_text(raw_uri)) is not None]
+            for line in may_have_changed(self._handshake.answer.get("result"), uris):
+                port.deliver(line)
+
+    def _forget(self, port: Port) -> None:
         del self._ports[port]
-        port.close()
         for call in list(port.calls.values()):
             self._send(cancellation(call.child_id, reason="The session has ended"))
             self._drop(call)
@@ -193,6 +226,7 @@ class Hub:
         child_id = self._minter.mint()
         members, raw_token = under_token(request.members, child_id)
         call = SharedCall(port, _id_of(request), child_id, raw_token, read)
+        self.calls += 1
         self._calls[call.child_id] = port.calls[call.port_id] = call
         self._attribution.began(call)
         self._send(encode({**members, "id": child_id}))
@@ -203,7 +237,9 @@ class Hub:
         elif notification.method == "notifications/progress":
             if self._questions.is_progress(port, notification):
                 self._send(notification.encode())
-        elif notification.method not in _CONSUMED:
+        elif notification.method == INITIALIZED:
+            port.is_initialized = True
+        elif notification.method != ROOTS_CHANGED:
             self._send(notification.encode())
 
     def _cancelled_by(self, port: Port, notification: Notification) -> None:

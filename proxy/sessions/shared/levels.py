@@ -38,6 +38,18 @@ class Levels:
         self._levels[port] = None
         self._adjust()
 
+    def of(self, port: Port) -> str | None:
+        """The level that a session has set; None if it has set none."""
+        return self._levels.get(port)
+
+    def adopt(self, port: Port, level: str | None) -> None:
+        """A session comes from another process, with its level."""
+        self._levels[port] = level
+        if level is not None and self._told is None:
+            self._tell(None, None)
+        else:
+            self._adjust()
+
     def leave(self, port: Port) -> None:
         """A session has gone."""
         self._levels.pop(port, None)

@@ -118,6 +118,7 @@ class ModernPort(ChildLink):
                 self._open[message.id] = begun
                 if isinstance(begun, MuxCall):
                     begun.request = request.slim(b"")  # what was sent is kept no longer
+                    self._child.called()
         elif isinstance(message, Notification):
             if message.method == "notifications/cancelled":
                 self._cancelled(message.subject)

@@ -66,6 +66,9 @@ class Behind(Protocol):
     def said(self, port: "Port", line: bytes) -> None:
         """Take one line of a session. Never raises."""
 
+    def leave(self, port: "Port") -> None:
+        """A session has ended."""
+
 
 class Port(ChildLink):
     """One session's way to a child that it has not for itself: as a link to a child of its own, but never left unread.
@@ -74,6 +77,7 @@ class Port(ChildLink):
         calls: The session's requests that are with the child, by the ids of the session.
         waiting: Its requests that are answered from here once the child has said something else.
         declared: What its client can be asked; None before `initialize`.
+        is_initialized: Whether its client has said that the handshake is over.
     """
 
     def __init__(
@@ -82,6 +86,7 @@ class Port(ChildLink):
         self.calls: dict[int, SharedCall] = {}
         self.waiting: set[int] = set()
         self.declared: Declared | None = None
+        self.is_initialized = False
         self.was_killed = False
         """Never: whoever leaves a port ends no process."""
         self._behind = behind
@@ -176,6 +181,14 @@ class Port(ChildLink):
     def spoil(self, port_id: int, line: BadLine) -> None:
         """The answer to a request was a line that can't be used: the session gets one that it can't use either."""
         self.deliver(unusable_answer(port_id, line))
+
+    def leave(self) -> None:
+        """The session has ended."""
+        self._behind.leave(self)
+
+    def move_to(self, behind: Behind) -> None:
+        """From now on another process serves the session, which need not know."""
+        self._behind = behind
 
     def close(self) -> None:
         """Nothing is said on it any more, in either direction."""

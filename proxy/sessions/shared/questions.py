@@ -84,6 +84,10 @@ class Questions:
         question = self._open.pop(question_id, None) if question_id is not None else None
         return question.port if question is not None else None
 
+    def has_asked(self, port: Port) -> bool:
+        """Whether a session owes an answer."""
+        return any(each.port is port for each in self._open.values())
+
     def leave(self, port: Port) -> list[bytes]:
         """A session has gone. Returns the refusals of what it was asked."""
         gone = [question_id for question_id, each in self._open.items() if each.port is port]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from msgspec import Raw
 
-from proxy.protocol.ids import decode_id
+from proxy.protocol.ids import decode_id, decode_text
 from proxy.protocol.jsontext import as_object, encode
 from proxy.protocol.messages import Response
 from proxy.protocol.uris import Watched
@@ -20,6 +20,9 @@ SUBSCRIBE = "resources/subscribe"
 UNSUBSCRIBE = "resources/unsubscribe"
 MAX_WATCHED = 1024
 """Resources that one session may subscribe to. Ours: a runaway backstop."""
+
+NOBODY = 0
+"""In the place of the id of a request: there was none. A session counts its own from 1."""
 
 _DONE = {"result": Raw(b"{}")}
 
@@ -60,18 +63,26 @@ class Watching:
         if uri not in watched and len(watched) >= MAX_WATCHED:
             port.refuse(port_id, -32603, "Subscription limit reached")
             return
-        watched.add(uri)
-        resource = self._resources.get(uri)
-        if resource is None:
-            resource = self._resources[uri] = _Resource(raw_uri.copy(), asked=[])
-            self._addresses.add(uri)
-            self._ask(SUBSCRIBE, _params_of(resource), lambda response: self._answered(uri, response), port)
+        resource = self._wanted(port, raw_uri, uri)
         if resource.asked is None:
             resource.watchers[port] = None
             port.answer(port_id, _DONE)
         else:
             port.waiting.add(port_id)
             resource.asked.append((port, port_id))
+
+    def uris_of(self, port: Port) -> list[Raw]:
+        """What a session is subscribed to, as it was written."""
+        return [self._resources[uri].raw_uri for uri in self._watched.get(port, ()) if uri in self._resources]
+
+    def adopt(self, port: Port, raw_uris: list[Raw]) -> None:
+        """A session comes with its subscriptions, from another process. It is told nothing of the answers."""
+        for raw_uri in raw_uris:
+            resource = self._wanted(port, raw_uri, decode_text(raw_uri) or "")
+            if resource.asked is None:
+                resource.watchers[port] = None
+            else:
+                resource.asked.append((port, NOBODY))
 
     def unsubscribe(self, port: Port, port_id: int, params: Raw | None) -> bool:
         """A session ends its subscription. False if the child is to answer that: it was the last one.
@@ -110,6 +121,16 @@ class Watching:
         for watched in self._addresses.concerned_by(uri or ""):
             found.update(self._resources[watched].watchers)
         return list(found)
+
+    def _wanted(self, port: Port, raw_uri: Raw, uri: str) -> _Resource:
+        """A resource that a session wants to hear of; the child is asked if nobody else wants to."""
+        self._watched.setdefault(port, set()).add(uri)
+        resource = self._resources.get(uri)
+        if resource is None:
+            resource = self._resources[uri] = _Resource(raw_uri.copy(), asked=[])
+            self._addresses.add(uri)
+            self._ask(SUBSCRIBE, _params_of(resource), lambda response: self._answered(uri, response), port)
+        return resource
 
     def _answered(self, uri: str, response: Response) -> None:
         resource = self._resources[uri]

@@ -88,6 +88,9 @@ class Stage:
     def said(self, port: Port, line: bytes) -> None:
         self.hub.said(port, line)
 
+    def leave(self, port: Port) -> None:
+        self.hub.leave(port)
+
     def client(self, **capabilities: Any) -> Client:
         return Client(self, capabilities)
 

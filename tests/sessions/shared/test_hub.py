@@ -1068,6 +1068,73 @@ def test_a_call_that_is_to_be_a_task_and_is_none_is_answered() -> None:
     assert client.take()[0]["error"]["code"] == -32602
 
 
+# ---- from one process to the next
+
+
+@pytest.mark.parametrize("level", ["error", None])
+def test_a_session_comes_to_another_process_with_its_level_and_what_it_watches(level: str | None) -> None:
+    old, new = Stage(), Stage(capabilities={**CAPABILITIES, "tools": {"listChanged": True}})
+    one, other = old.clients(2)
+    there = new.client()
+    for client in (one, other):
+        subscribe(client, 1, "file:///a")
+    old.answers(old.take()[0]["id"])
+    if level is not None:
+        set_level(one, 2, level)
+        old.answers(old.take()[0]["id"])
+    one.tells("notifications/initialized")
+    heard(one, other)
+
+    new.hub.take_over(one.port, old.hub)
+    one.port.move_to(new)
+
+    assert old.take() == []  # the other one still watches
+    told = new.take()
+    methods = ["logging/setLevel", "resources/subscribe"] if level is not None else ["resources/subscribe"]
+    assert [message["method"] for message in told] == methods
+    for message in told:
+        new.answers(message["id"])
+    changes = ["notifications/tools/list_changed", "notifications/resources/updated"]
+    assert [m["method"] for m in one.take()] == changes
+    for stage in (old, new):
+        stage.tells("notifications/resources/updated", uri="file:///a")
+        stage.logs("detail", "debug")
+    assert [len(each) for each in heard(one, other, there)] == [1 if level else 2, 2, 1]
+    one.calls(7)
+    new.answers(new.take()[0]["id"], by="the new one")
+    assert one.take()[0]["result"] == {"by": "the new one"}
+    one.port.leave()
+    assert [message["method"] for message in new.take()][-1:] == ["resources/unsubscribe"]
+    assert (old.hub.port_count, new.hub.port_count) == (1, 1)
+
+
+def test_a_session_that_has_something_open_stays() -> None:
+    stage = Stage(may_ask=True)
+    rests, calls, waits, asked, works, early = (stage.client(sampling={}) for _ in range(6))
+    subscribe(waits, 1, "file:///a")
+    begin_task(stage, works, 1, "t1")
+    stage.take()
+    asked.calls(1)
+    (of_asked,) = stage.take()
+    stage.asks("q", **related("t1"))
+    early.port.declared = None
+    calls.calls(1)
+    of_calls = stage.take()[-1]
+
+    def may_go() -> list[bool]:
+        return [stage.hub.may_go(each.port) for each in (rests, calls, waits, asked, works, early)]
+
+    assert may_go() == [True, False, False, False, False, False]
+    stage.answers(of_asked["id"])
+    calls.cancels(1)
+    assert of_calls
+    works.calls(2, "tasks/result", taskId="t1")
+    stage.answers(stage.take()[-1]["id"])
+    assert may_go() == [True, True, False, True, False, False]  # `works` owes an answer
+    works.says({"jsonrpc": "2.0", "id": "q", "result": {}})
+    assert may_go() == [True, True, False, True, True, False]
+
+
 # ---- what is left
 
 
