@@ -135,7 +135,9 @@ class Recovery:
                 future.set_exception(outcome)
 
     async def _begin_again(self, key: bytes, session_id: str) -> Session:
-        kept = self._remembered[key]
+        kept = self._remembered.get(key)
+        if kept is None:  # its client has said goodbye in the same moment
+            raise SessionNotFound
         session = await self._open_session(kept.shares)
         session.connected()
         try:

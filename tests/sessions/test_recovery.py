@@ -1,7 +1,9 @@
 """How many ended sessions are remembered, how long, and how much of them."""
 
+from collections.abc import Callable, Coroutine
 from typing import Any
 
+import anyio
 import pytest
 
 from proxy.child.spec import ChildSpec
@@ -110,6 +112,22 @@ async def test_ids_are_secrets_and_not_kept() -> None:
 async def test_an_id_that_nobody_has_is_not_found() -> None:
     with pytest.raises(SessionNotFound):
         await recovery(Clock()).recover("x")
+
+
+async def test_what_its_client_deletes_in_the_moment_in_which_it_is_asked_for_is_not_found() -> None:
+    kept, session = recovery(Clock()), ended()
+    kept.remember(session)
+
+    async with anyio.create_task_group() as tasks:
+
+        def forget_and_start(go_on: Callable[[], Coroutine[Any, Any, None]]) -> None:
+            kept.forget(session.id)
+            tasks.start_soon(go_on)
+
+        kept._start_soon = forget_and_start
+
+        with pytest.raises(SessionNotFound):
+            await kept.recover(session.id)
 
 
 async def test_what_its_client_has_deleted_is_not_remembered_although_its_child_is_still_being_ended() -> None:
