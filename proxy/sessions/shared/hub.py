@@ -198,8 +198,8 @@ class Hub:
         port_id, params = _id_of(request), request.members.get("params")
         if request.method == "initialize":
             self._begin_session(port, request)
-        elif request.method == SET_LEVEL and self._offers("logging") and self._levels.set(port, port_id, params):
-            return
+        elif request.method == SET_LEVEL and self._offers("logging"):
+            self._levels.set(port, port_id, params)
         elif request.method == SUBSCRIBE and self._offers("resources", "subscribe"):
             self._watching.subscribe(port, port_id, params)
         elif request.method == UNSUBSCRIBE and self._offers("resources", "subscribe"):

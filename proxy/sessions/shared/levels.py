@@ -55,11 +55,15 @@ class Levels:
         self._levels.pop(port, None)
         self._adjust()
 
-    def set(self, port: Port, port_id: int, params: Raw | None) -> bool:
-        """A session sets its level, and is answered when the child has set its own. False if that is no level."""
+    def set(self, port: Port, port_id: int, params: Raw | None) -> None:
+        """A session sets its level, and is answered when the child has set its own.
+
+        One that is no level is refused here: a child that takes it for one would set it for all.
+        """
         level = log_level_of(params)
         if level is None:
-            return False
+            port.refuse(port_id, -32602, "Invalid params: level")
+            return
         level_before, told_before = self._levels.get(port), self._told
         self._levels[port] = level
         port.waiting.add(port_id)
@@ -72,7 +76,6 @@ class Levels:
             port.answer_waiting(port_id, response.members)
 
         self._tell(answered, port)
-        return True
 
     def wants(self, port: Port, params: Raw | None) -> bool:
         """Whether a session gets a log message with these `params`."""

@@ -498,14 +498,14 @@ def test_a_level_that_the_child_refuses_is_not_set() -> None:
     assert stage.take() == []  # there is no level that it would have to change
 
 
-@pytest.mark.parametrize("level", ["loud", 7, None])
-def test_a_level_that_is_none_is_the_childs_to_refuse(level: Any) -> None:
+@pytest.mark.parametrize("level", ["loud", "ERROR", 7, None])
+def test_a_level_that_is_none_is_refused_before_the_child_can_take_it_for_one(level: Any) -> None:
     stage = Stage()
     client = stage.client()
 
     set_level(client, 1, level)
 
-    assert [message["params"] for message in stage.take()] == [{"level": level}]
+    assert (client.take()[0]["error"]["code"], stage.take()) == (-32602, [])
 
 
 def test_a_log_goes_to_the_only_session_that_has_a_call() -> None:
