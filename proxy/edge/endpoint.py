@@ -141,8 +141,8 @@ class LegacyEndpoint:
 
     async def _begin(self, session: Session, request: Request, stream: Stream, receive: Receive) -> None:
         """Send a request to the child, in its turn. While it waits its client may leave: the idle clock starts then."""
-        if session.has_place:
-            await session.begin([request], stream)
+        if session.intake.has_place:
+            await session.intake.begin([request], stream)
             return
         is_gone = False
 
@@ -154,14 +154,14 @@ class LegacyEndpoint:
 
         held = self._presence.hold(receive, commit_after_seconds=None, on_commit=stream.wake, on_gone=left)
         try:
-            await session.begin([request], stream)
+            await session.intake.begin([request], stream)
         finally:
             self._presence.release(held)
             if is_gone:
                 session.connected()  # whoever counted this connection will say that it is gone
 
     async def _tell(self, session: Session, message: Notification | Response) -> None:
-        await session.wait_to_tell(message)
+        await session.intake.wait_to_tell(message)
         if session.has_ended:
             raise SessionNotFound
         if isinstance(message, Notification):
@@ -189,7 +189,7 @@ class LegacyEndpoint:
                     await self._tell(session, message)
                     continue
                 try:
-                    if is_full and not session.has_place:
+                    if is_full and not session.intake.has_place:
                         raise TooManyCalls
                     await self._begin(session, message, stream, receive)
                 except (
@@ -316,7 +316,7 @@ class LegacyEndpoint:
         try:
             with anyio.move_on_after(self._limits.start_timeout_seconds):
                 stream = session.exchange.streams.new(request.raw_id)
-                await session.begin([lower_version(request, self._limits.newest_version)], stream)
+                await session.intake.begin([lower_version(request, self._limits.newest_version)], stream)
                 while stream.is_live and not stream.has_ended:
                     stream.take()  # progress of a start has no stream to go to
                     await self._hold(session, stream, receive, None)

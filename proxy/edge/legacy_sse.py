@@ -185,10 +185,10 @@ class LegacySse:
             if session.version is None:
                 raise SessionMissing("Bad Request: begin with initialize")
             session.use()
-            await session.begin([message], connection.stream)
+            await session.intake.begin([message], connection.stream)
             return
         session.use()
-        await session.wait_to_tell(message)
+        await session.intake.wait_to_tell(message)
         if session.has_ended:
             raise SessionNotFound
         if isinstance(message, Notification):
@@ -202,7 +202,7 @@ class LegacySse:
         try:
             with anyio.move_on_after(self._limits.start_timeout_seconds):
                 answer = session.exchange.streams.new(request.raw_id)
-                await session.begin([lower_version(request, self._limits.newest_version)], answer)
+                await session.intake.begin([lower_version(request, self._limits.newest_version)], answer)
                 while not answer.has_ended:
                     answer.take()  # progress of a start has no stream to go to
                     await answer.wait()

@@ -12,7 +12,7 @@ async def answer_of_child(session: Session, request: Request) -> bytes:
         ProxyError: If there is none; says why.
     """
     stream = session.exchange.streams.new(request.raw_id)
-    await session.begin([request], stream)
+    await session.intake.begin([request], stream)
     while not stream.has_ended:
         stream.take()  # what it says beside the answer is for nobody
         await stream.wait()

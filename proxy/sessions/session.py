@@ -4,8 +4,6 @@ import asyncio
 import hashlib
 import logging
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Protocol
 
 import anyio
@@ -13,24 +11,20 @@ import anyio
 from proxy.child.link import ChildLink
 from proxy.errors import (
     ChildExited,
-    ChildNotReading,
     ChildStartFailed,
     ProxyError,
     SessionEnded,
     SessionNotFound,
-    ToolUnknown,
-    TooManyCalls,
 )
 from proxy.observe import Counts
 from proxy.protocol.lifecycle import Event, State, after
-from proxy.protocol.messages import Message, Notification, Request, Response
 from proxy.sessions.era import ServerEra
 from proxy.sessions.exchange import Exchange
 from proxy.sessions.exits import Exits
 from proxy.sessions.hints import missing_package_hint, what_happened
+from proxy.sessions.intake import CallPlaces, Intake
 from proxy.sessions.limits import SessionLimits
 from proxy.sessions.path import ChildPath
-from proxy.sessions.stream import Failure, Stream
 
 logger = logging.getLogger(__name__)
 
@@ -38,27 +32,6 @@ logger = logging.getLogger(__name__)
 def new_session_id() -> str:
     """256 random bits as visible ASCII. Spec: 2025-11-25 basic/transports, Session Management 1."""
     return secrets.token_urlsafe(32)
-
-
-class CallPlaces(Protocol):
-    """The places for calls in flight at the child; `anyio.Semaphore` is one."""
-
-    @property
-    def value(self) -> int:
-        """How many are free; 0 if a call has to wait."""
-
-    def acquire_nowait(self) -> None:
-        """Take one.
-
-        Raises:
-            anyio.WouldBlock: If there is none.
-        """
-
-    async def acquire(self) -> None:
-        """Take one. Waits until there is one."""
-
-    def release(self) -> None:
-        """Give one back."""
 
 
 class SessionChild(Protocol):
@@ -91,6 +64,7 @@ class Session:
         version: The negotiated protocol revision, once there is one.
         exchange: The messages in both directions.
         path: How they reach the child.
+        intake: Where its client's messages wait until the child can be given them.
         child_wanted: Set when there is no child, or not a good one; and from the end of the session on.
         ended: Set from the moment the session is 404.
         end_reason: Why it ended, for the log.
@@ -153,12 +127,14 @@ class Session:
         self._counts = counts
         self._connections = 0  # HTTP requests of the client whose connection is believed alive
         self._seen_at = self.created_at  # when the last of them went
-        self._waiting_bytes = 0  # of messages that can't be given to the child yet
         self.shares = places is not None
-        self._places: CallPlaces = places or anyio.Semaphore(limits.max_calls_per_child)
+        places = places or anyio.Semaphore(limits.max_calls_per_child)
+        self.intake = Intake(
+            exchange=self.exchange, path=self.path, limits=limits, counts=counts, places=places, refusal=self._refusal
+        )
         self._child: SessionChild | None = None
         self._attached_at = self.created_at
-        self.exchange.on_call_closed = self._places.release
+        self.exchange.on_call_closed = places.release
 
     @property
     def pid(self) -> int | None:
@@ -169,6 +145,12 @@ class Session:
     def has_ended(self) -> bool:
         """Whether it is 404."""
         return self.state is State.ENDED
+
+    def _refusal(self) -> ProxyError | None:
+        """Why the child is given nothing more; `end_error` if its client does not know of the session yet."""
+        if not self.has_ended:
+            return None
+        return self.end_error if self.version is None else SessionNotFound()
 
     # ---- presence
 
@@ -189,114 +171,6 @@ class Session:
     def idle_seconds(self, now: float) -> float:
         """For how long no connection of the client has been open."""
         return 0.0 if self._connections else now - self._seen_at
-
-    # ---- calls
-
-    @property
-    def has_place(self) -> bool:
-        """Whether a request would be sent to the child at once."""
-        return self._places.value > 0 and self._is_reading and self.path.is_ready
-
-    @property
-    def _is_reading(self) -> bool:
-        return self.exchange.link.pending_bytes <= self._limits.stream_backlog_bytes
-
-    async def begin(self, requests: list[Request], stream: Stream) -> None:
-        """Send requests to the child, as soon as there is a place for each.
-
-        Waits while `max_calls_per_child` are in flight or the child's stdin is far behind. A call of a tool that is not
-        there for its client is answered at once.
-
-        Raises:
-            DuplicateId: If an id is in flight in this session.
-            CallCancelled: If the client cancelled one that waited.
-            TooManyCalls: If no place became free within `place_timeout_seconds`, or too much waits for one already.
-            ChildRestarting: If within the same time there was no child in the place of one that died.
-            ChildNotReading: If the child did not read its stdin.
-            SessionNotFound: If the session ended meanwhile; `end_error` if its client does not know of it yet.
-        """
-        exchange = self.exchange
-        exchange.check_new_ids(requests)
-        for request in requests:
-            unknown = exchange.tools.refusal(request) if exchange.tools is not None else None
-            if unknown is not None:
-                self._counts.add("refused.tool")
-                stream.put_answer(Failure(request.raw_id, ToolUnknown(unknown)))
-                continue
-            if not self._take_place_at_once(request):
-                await self._wait_for_place(request)
-            try:
-                if self.has_ended:
-                    raise self.end_error if self.version is None else SessionNotFound()
-                exchange.check_new_ids([request])  # again: others went on while this one waited
-            except ProxyError:
-                self._places.release()
-                raise
-            exchange.begin(request, stream)
-
-    def _take_place_at_once(self, request: Request) -> bool:
-        if not self._is_taken_now(request):
-            return False
-        try:
-            self._places.acquire_nowait()
-        except anyio.WouldBlock:
-            return False
-        return True
-
-    def _is_taken_now(self, request: Request) -> bool:
-        """Whether there is a child for it, which reads."""
-        return self._is_reading and self.path.is_ready_for(request.method)
-
-    async def _wait_for_place(self, request: Request) -> None:
-        """Returns with a place, which the caller gives back."""
-        has_place = False
-        try:
-            with self._waiting(request), self.exchange.queued(request):
-                with anyio.move_on_after(self._limits.place_timeout_seconds):
-                    await self._places.acquire()
-                    has_place = True
-                if not has_place:
-                    raise TooManyCalls
-                while not self.has_ended and not self._is_taken_now(request):  # again: one may die during either wait
-                    await self.path.ready_for(request.method, timeout_seconds=self._limits.place_timeout_seconds)
-                    await self._stdin_taken()
-        except BaseException:
-            if has_place:
-                self._places.release()
-            raise
-
-    async def wait_to_tell(self, message: Notification | Response) -> None:
-        """Wait while more than `stream_backlog_bytes` wait for the child to read them.
-
-        Raises:
-            TooManyCalls: If too much waits so already.
-            ChildNotReading: If the child has not read them within `stdin_stall_timeout_seconds`.
-        """
-        if not self._is_reading:
-            with self._waiting(message):
-                await self._stdin_taken()
-
-    @contextmanager
-    def _waiting(self, message: Message) -> Iterator[None]:
-        """Bounds what waits at one time, beside what the child's pipe has been given: one message may always."""
-        size = message.size_bytes
-        if self._waiting_bytes and self._waiting_bytes + size > self._limits.stream_backlog_bytes:
-            raise TooManyCalls
-        self._waiting_bytes += size
-        try:
-            yield
-        finally:
-            self._waiting_bytes -= size
-
-    async def _stdin_taken(self) -> None:
-        link, limit = self.exchange.link, self._limits.stream_backlog_bytes
-        if link.pending_bytes <= limit:
-            return
-        with anyio.move_on_after(self._limits.stdin_stall_timeout_seconds):
-            while link.pending_bytes > limit:  # again after each wait: all that waited are woken at once
-                await link.sent()
-            return
-        raise ChildNotReading
 
     # ---- life
 

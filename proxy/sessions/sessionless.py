@@ -302,15 +302,15 @@ async def _send(call: LoneCall) -> None:
     """Send everything to the child. What of a batch finds no place in time fails alone. Raises as `Session.begin`."""
     session, stream = call.session, call.stream
     if len(call.requests) == 1:
-        await session.begin(call.requests, stream)
+        await session.intake.begin(call.requests, stream)
         return
     session.exchange.check_new_ids(call.requests)
     is_full = False  # then it is for all that follow: they must not wait one after the other
     for request in call.requests:
         try:
-            if is_full and not session.has_place:
+            if is_full and not session.intake.has_place:
                 raise TooManyCalls
-            await session.begin([request], stream)
+            await session.intake.begin([request], stream)
         except (TooManyCalls, ChildRestarting) as error:
             stream.put_answer(Failure(request.raw_id, error))
             is_full = True

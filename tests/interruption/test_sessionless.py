@@ -22,7 +22,7 @@ HOLDS = {
     "sessions/sessionless.py Sessionless.begin: self._catalogue_child": "nothing: the start has a task of its own",
     "sessions/sessionless.py Sessionless.begin: self._open": "a place, and a process that is starting",
     "sessions/sessionless.py Sessionless.begin: _send": "a child",
-    "sessions/sessionless.py _send: session.begin": "a child",
+    "sessions/sessionless.py _send: session.intake.begin": "a child",
     "sessions/sessionless.py Sessionless.initialize: self._catalogue_child": "nothing: the start has a task of its own",
     "sessions/sessionless.py Sessionless._catalogue_child: asyncio.shield": "nothing: the start has a task of its own",
     "sessions/sessionless.py Sessionless._open: self._manager.open": "a place, and a process that is starting",
@@ -38,13 +38,13 @@ OF_THE_SERVER = {
 }
 NEVER_FAILS = {
     "edge/sessionless.py SessionlessEndpoint._respond: send_stream",
-    "sessions/session.py Session._wait_for_place: self._places.acquire",
+    "sessions/intake.py Intake._wait_for_place: self._places.acquire",
 }
 """A task group and a semaphore: such a wait can be cancelled, but makes no exception of its own."""
 ONLY_BY_THOSE = {
     "edge/sessionless.py SessionlessEndpoint._respond: send_stream",
     "sessions/sessionless.py Sessionless.begin: _send",
-    "sessions/sessionless.py _send: session.begin",
+    "sessions/sessionless.py _send: session.intake.begin",
 }
 
 
@@ -80,8 +80,8 @@ class Scene:
         serving = self.bridge.server.sessionless
         assert serving is not None and serving._catalogue is not None
         session = serving._catalogue
-        session._places.acquire_nowait()
-        asyncio.get_running_loop().call_later(0.05, session._places.release)
+        session.intake._places.acquire_nowait()
+        asyncio.get_running_loop().call_later(0.05, session.intake._places.release)
 
     async def nothing_left(self) -> None:
         await until(lambda: not self._remains(), "nothing is left")

@@ -34,15 +34,15 @@ HOLDS = {
     "sessions/owners.py start_owner: future": "a place, and a process that is starting",
     "sessions/manager.py SessionManager._ready_or_place: self._places.changed": "its turn",
     "sessions/places.py Places.changed: future": "its turn",
-    "sessions/session.py Session.begin: self._wait_for_place": "its id among those that wait",
-    "sessions/session.py Session._wait_for_place: self._places.acquire": "its id among those that wait",
-    "sessions/session.py Session._wait_for_place: self.path.ready_for": "its id, and a place among the calls",
+    "sessions/intake.py Intake.begin: self._wait_for_place": "its id among those that wait",
+    "sessions/intake.py Intake._wait_for_place: self._places.acquire": "its id among those that wait",
+    "sessions/intake.py Intake._wait_for_place: self._path.ready_for": "its id, and a place among the calls",
     "sessions/path.py ChildPath.ready_for: self._ready.wait": "its id, and a place among the calls",
-    "sessions/session.py Session._wait_for_place: self._stdin_taken": "its id, and a place among the calls",
-    "sessions/session.py Session._stdin_taken: link.sent": "its id, and a place among the calls",
-    "sessions/session.py Session.wait_to_tell: self._stdin_taken": "its size among those that wait",
+    "sessions/intake.py Intake._wait_for_place: self._stdin_taken": "its id, and a place among the calls",
+    "sessions/intake.py Intake._stdin_taken: link.sent": "its id, and a place among the calls",
+    "sessions/intake.py Intake.wait_to_tell: self._stdin_taken": "its size among those that wait",
     "sessions/stream.py Stream.wait: waiter": "the stream",
-    "edge/endpoint.py LegacyEndpoint._begin: session.begin": "the request, watched",
+    "edge/endpoint.py LegacyEndpoint._begin: session.intake.begin": "the request, watched",
     "edge/endpoint.py LegacyEndpoint._hold: stream.wait": "the request, watched, and the stream",
     "edge/endpoint.py LegacyEndpoint._initialize: self._presence.unless_gone": "a place, a process that is starting",
     "edge/endpoint.py LegacyEndpoint._initialize: self._hold": "a session that nobody knows",
@@ -90,7 +90,7 @@ NOTHING = {
 }
 """A timer: what it would do next, it does in the next round."""
 NEVER_FAILS = {
-    "sessions/session.py Session._wait_for_place: self._places.acquire",
+    "sessions/intake.py Intake._wait_for_place: self._places.acquire",
     "edge/endpoint.py LegacyEndpoint._stream: send_stream",
     "edge/endpoint.py LegacyEndpoint.get: self._stream",
     "edge/sse.py send_stream: response",
@@ -238,7 +238,7 @@ class Scene:
         """The child has as many calls as it may."""
         await self.ready()
         self.held = asyncio.get_running_loop().create_task(self.ask("POST", call("held", "hold")))
-        await until(lambda: self.session is not None and not self.session.has_place, "a call is held")
+        await until(lambda: self.session is not None and not self.session.intake.has_place, "a call is held")
 
     async def childless(self) -> None:
         """The child has died, and another will come."""
@@ -299,10 +299,10 @@ class Scene:
             "held requests": len(self.bridge._presence._held),
             "uploads": len(self.bridge._uploads._uploads) + self.bridge._uploads.size_bytes,
             "connections": sum(each._connections for each in sessions),
-            "places among the calls": sum(1 - each._places.value for each in sessions),
+            "places among the calls": sum(1 - each.intake._places.value for each in sessions),
             "calls": sum(len(each.exchange._calls) + len(each.exchange._child_ids) for each in sessions),
             "tokens": sum(len(each.exchange._by_token) for each in sessions),
-            "bytes that wait to be sent": sum(each._waiting_bytes for each in sessions),
+            "bytes that wait to be sent": sum(each.intake._waiting_bytes for each in sessions),
             "queued calls": sum(len(each.exchange._queued) for each in sessions),
             "streams of a GET": sum(len(each.exchange.streams._listens) for each in sessions),
         }

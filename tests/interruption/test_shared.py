@@ -59,7 +59,7 @@ NOTHING = {
     "sessions/shared/children.py SharedChildren._check_for_ever: anyio.sleep",
 }
 NEVER_FAILS = {
-    "sessions/session.py Session._wait_for_place: self._places.acquire",
+    "sessions/intake.py Intake._wait_for_place: self._places.acquire",
 }
 """A future of its own: such a wait can be cancelled, but makes no exception."""
 

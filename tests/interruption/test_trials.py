@@ -25,7 +25,7 @@ OF_THE_BRIDGE = {
     "sessions/trials.py Trials.run: wanted.wait": "nothing",
 }
 NEVER_WAITS = {
-    "sessions/handshakes.py answer_of_child: session.begin": "a child of its own: it always has a place",
+    "sessions/handshakes.py answer_of_child: session.intake.begin": "a child of its own: it always has a place",
 }
 
 

@@ -78,7 +78,7 @@ def request(request_id: int = 1) -> Request:
 
 async def call(session: Session, request_id: int = 1) -> Stream:
     stream = session.exchange.streams.new(Raw(b"1"))
-    await session.begin([request(request_id)], stream)
+    await session.intake.begin([request(request_id)], stream)
     return stream
 
 
@@ -402,7 +402,7 @@ async def test_waiting_for_a_child_that_does_not_read_can_be_cancelled() -> None
             await call(session, 1)
 
         assert scope.cancelled_caught
-        assert session._places.value == 2
+        assert session.intake._places.value == 2
         assert session.exchange.calls_in_flight == 0
 
 
@@ -419,13 +419,13 @@ async def test_only_so_many_bytes_wait_for_a_child_that_does_not_read() -> None:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(call, session, 1)
             await anyio.wait_all_tasks_blocked()
-            for wait in (call(session, 2), session.wait_to_tell(tell)):
+            for wait in (call(session, 2), session.intake.wait_to_tell(tell)):
                 with pytest.raises(TooManyCalls), anyio.fail_after(3):
                     await wait
             tasks.cancel_scope.cancel()
 
         with anyio.move_on_after(0.05) as scope:
-            await session.wait_to_tell(tell)
+            await session.intake.wait_to_tell(tell)
         assert scope.cancelled_caught
 
 
@@ -484,7 +484,7 @@ async def test_a_call_that_waited_while_its_session_ended_is_told() -> None:
             await anyio.wait_all_tasks_blocked()
             manager.end(session, "test")
 
-        assert session._places.value == 1
+        assert session.intake._places.value == 1
 
 
 async def test_many_sessions_come_and_go_at_once() -> None:

@@ -115,7 +115,7 @@ async def begin(session: Session, method: str, params: Any = None) -> Stream:
     message = parse_client_message(text.encode())
     assert isinstance(message, Request)
     stream = session.exchange.streams.new(Raw(b"1"))
-    await session.begin([message], stream)
+    await session.intake.begin([message], stream)
     return stream
 
 

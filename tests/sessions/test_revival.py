@@ -70,7 +70,7 @@ async def opened() -> tuple[Session, FakeChild]:
     )
     child = FakeChild()
     session.attach(child)
-    await session.begin([request("initialize")], stream_of(session))
+    await session.intake.begin([request("initialize")], stream_of(session))
     shake_hands(child)
     session.initialized("2025-11-25")
     return session, child
@@ -97,7 +97,7 @@ async def test_a_call_that_waits_for_a_child_to_read_waits_for_the_next_one_when
     stream, second, third = stream_of(session), FakeChild(), FakeChild()
     with anyio.fail_after(PATIENCE_SECONDS):
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(session.begin, [request("tools/call", name="echo", text=text)], stream)
+            tasks.start_soon(session.intake.begin, [request("tools/call", name="echo", text=text)], stream)
             await anyio.wait_all_tasks_blocked()
             child.link.taken.set()  # nothing that waits for it is told that it was for want of a child
             session.child_gone(-9)
@@ -111,7 +111,7 @@ async def test_a_call_that_waits_for_a_child_to_read_waits_for_the_next_one_when
     assert [len(calls_of(each)) for each in (child, second, third)] == [0, 0, 1]
     third.link.says(id=calls_of(third)[0]["id"], result={})
     assert stream.has_ended
-    assert session.has_place
+    assert session.intake.has_place
 
 
 @pytest.mark.parametrize("text", ["", LARGE])
@@ -119,7 +119,7 @@ async def test_a_request_without_a_child_that_is_ready_is_answered_and_never_don
     session, _ = await opened()
     session.child_gone(-9)
     stream, second = stream_of(session), FakeChild()
-    session._places.acquire_nowait()
+    session.intake._places.acquire_nowait()
 
     session.exchange.begin(request("tools/call", name="echo", text=text), stream)
 

@@ -97,7 +97,7 @@ async def initialize(session: Session) -> int:
     message = parse_client_message(b'{"jsonrpc":"2.0","id":"i","method":"initialize","params":{}}')
     assert isinstance(message, Request)
     stream = session.exchange.streams.new(Raw(b'"i"'))
-    await session.begin([message], stream)
+    await session.intake.begin([message], stream)
     with anyio.fail_after(PATIENCE_SECONDS):
         while not stream.items:
             await stream.wait()
