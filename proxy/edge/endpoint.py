@@ -31,12 +31,7 @@ from proxy.errors import (
     StreamOverflow,
     TooManyCalls,
 )
-from proxy.protocol.messages import (
-    Message,
-    Notification,
-    Request,
-    Response,
-)
+from proxy.protocol.messages import Message, Notification, Request, Response
 from proxy.protocol.replay import place_of
 from proxy.protocol.versions import BATCH_VERSION, LEGACY_VERSIONS, POLLING_VERSION, lower_version, version_of_result
 from proxy.sessions.manager import SessionManager

@@ -9,14 +9,9 @@ from starlette.types import Receive
 from proxy.edge.uploads import Uploads
 from proxy.errors import ClientFault, TooDeep
 from proxy.protocol.client_capabilities import without_capabilities
+from proxy.protocol.client_messages import parse_client_batch, parse_client_message, readable_id
 from proxy.protocol.jsontext import depth_exceeds
-from proxy.protocol.messages import (
-    Message,
-    is_batch,
-    parse_client_batch,
-    parse_client_message,
-    readable_id,
-)
+from proxy.protocol.messages import Message, is_batch
 
 _PARSE_IN_THREAD_BYTES = 512 * 1024
 """Larger bodies are parsed in a thread: every step of it is short, all of them together would hold up the loop."""

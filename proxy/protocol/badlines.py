@@ -3,8 +3,8 @@
 import re
 from collections.abc import Collection
 
+from proxy.protocol.child_lines import BadLine
 from proxy.protocol.framing import OversizedLine
-from proxy.protocol.messages import BadLine
 
 MAX_NOISE_LINES = 100
 """Lines without a message in them that are looked at in one turn. Ours: a hundred say all that a flood of it says."""

@@ -10,10 +10,11 @@ import msgspec
 from msgspec import Raw
 
 from proxy.errors import EnvelopeMalformed
+from proxy.protocol.client_messages import refuse_lookalikes
 from proxy.protocol.framing import one_line
 from proxy.protocol.ids import text_at
 from proxy.protocol.jsontext import Members, as_object, encode
-from proxy.protocol.messages import ENVELOPE_KEY, Notification, Request, refuse_lookalikes
+from proxy.protocol.messages import ENVELOPE_KEY, Notification, Request
 
 MODERN_VERSIONS = ("2026-07-28",)
 """The revisions without a handshake, oldest first."""

@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 from msgspec import Raw
 
+from proxy.protocol.client_messages import refuse_lookalikes
 from proxy.protocol.envelope import ModernRequest
 from proxy.protocol.jsontext import as_object, encode
-from proxy.protocol.messages import refuse_lookalikes
 
 _TASK_IDS = "taskIds"
 

@@ -23,18 +23,16 @@ from proxy.errors import (
 )
 from proxy.observe import Counts
 from proxy.protocol.badlines import call_answered_by, without_noise
+from proxy.protocol.child_lines import BadLine, parse_child_line, progress_token_of
 from proxy.protocol.framing import one_line
 from proxy.protocol.ids import Id, IdMinter
 from proxy.protocol.messages import (
-    BadLine,
     Message,
     Notification,
     Request,
     Response,
     cancellation,
-    parse_child_line,
     pong,
-    progress_token_of,
     refusal,
 )
 from proxy.protocol.routing import relates_to_a_call

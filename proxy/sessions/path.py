@@ -16,7 +16,8 @@ from msgspec import Raw
 from proxy.child.link import ChildLink, Line
 from proxy.errors import ChildRestarting, ProxyError
 from proxy.observe import Counts
-from proxy.protocol.messages import Response, parse_child_line
+from proxy.protocol.child_lines import parse_child_line
+from proxy.protocol.messages import Response
 from proxy.protocol.translate_to_legacy import discovery, has_no_handshake, is_revision_refused
 from proxy.sessions.era import ServerEra
 from proxy.sessions.exchange import Exchange

@@ -11,8 +11,9 @@ from proxy.child.link import ChildLink, Line
 from proxy.errors import ChildRestarting, ProxyError
 from proxy.observe import Counts
 from proxy.protocol.changes import may_have_changed
+from proxy.protocol.child_lines import parse_child_line
 from proxy.protocol.jsontext import encode
-from proxy.protocol.messages import Request, Response, parse_child_line
+from proxy.protocol.messages import Request, Response
 from proxy.protocol.versions import version_of_result
 from proxy.sessions.exchange import Exchange
 from proxy.sessions.modern.current_link import CurrentLink

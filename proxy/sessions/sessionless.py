@@ -26,8 +26,9 @@ from proxy.errors import (
     TooManySessions,
 )
 from proxy.observe import Counts
+from proxy.protocol.child_lines import parse_child_line
 from proxy.protocol.jsontext import Members, as_object
-from proxy.protocol.messages import Request, Response, parse_child_line
+from proxy.protocol.messages import Request, Response
 from proxy.protocol.sessionless import INITIALIZED, LISTS, answer_to, given_up, handshake, without_task
 from proxy.protocol.versions import LEGACY_VERSIONS
 from proxy.sessions.handshakes import answer_of_child

@@ -14,8 +14,9 @@ from proxy.protocol.changes import (
     subscription_of,
     without_subscription,
 )
+from proxy.protocol.child_lines import parse_child_line
 from proxy.protocol.jsontext import parse_members
-from proxy.protocol.messages import Notification, parse_child_line
+from proxy.protocol.messages import Notification
 
 KEY = "io.modelcontextprotocol/subscriptionId"
 

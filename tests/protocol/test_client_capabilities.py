@@ -4,8 +4,9 @@ import json
 from typing import Any
 
 from proxy.protocol.client_capabilities import without_capabilities
+from proxy.protocol.client_messages import parse_client_message
 from proxy.protocol.envelope import CAPABILITIES_KEY, read_envelope
-from proxy.protocol.messages import ENVELOPE_KEY, Message, Request, parse_client_message
+from proxy.protocol.messages import ENVELOPE_KEY, Message, Request
 
 
 def parsed(method: str, params: Any) -> Message:

@@ -7,8 +7,9 @@ import pytest
 from msgspec import Raw
 
 from proxy.errors import EnvelopeMalformed, NotJsonRpc
+from proxy.protocol.client_messages import parse_client_message
 from proxy.protocol.envelope import LOG_LEVELS, ModernRequest, reaches, version_of
-from proxy.protocol.messages import Notification, parse_client_message
+from proxy.protocol.messages import Notification
 from tests.support.modern import PREFIX, VERSION, envelope, modern, tool
 from tests.support.parsed import a_call, a_request, read
 

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from proxy.protocol.client_messages import parse_client_message
 from proxy.protocol.eras import era_of, is_modern_header
-from proxy.protocol.messages import Message, parse_client_message
+from proxy.protocol.messages import Message
 from tests.support.modern import PREFIX, envelope
 
 ENVELOPED = {"_meta": envelope()}

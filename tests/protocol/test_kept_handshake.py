@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
+from proxy.protocol.child_lines import parse_child_line
+from proxy.protocol.client_messages import parse_client_message
 from proxy.protocol.kept_handshake import keep_handshake
-from proxy.protocol.messages import Request, parse_child_line, parse_client_message
+from proxy.protocol.messages import Request
 from proxy.protocol.tokens import token_in, under_token
 
 

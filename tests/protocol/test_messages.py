@@ -10,25 +10,21 @@ from hypothesis import strategies as st
 from msgspec import Raw
 
 from proxy.errors import NotJson, NotJsonRpc, ProxyError, TooDeep
+from proxy.protocol.child_lines import BadLine, parse_child_line, progress_token_of
+from proxy.protocol.client_messages import parse_client_batch, parse_client_message, readable_id
 from proxy.protocol.framing import OversizedLine
 from proxy.protocol.ids import Id
 from proxy.protocol.jsontext import parse_members
 from proxy.protocol.messages import (
     ENVELOPE_KEY,
     MAX_BATCH,
-    BadLine,
     Message,
     Notification,
     Request,
     Response,
     cancellation,
     is_batch,
-    parse_child_line,
-    parse_client_batch,
-    parse_client_message,
     pong,
-    progress_token_of,
-    readable_id,
     refusal,
 )
 from tests.protocol.texts import (

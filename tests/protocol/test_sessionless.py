@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 from msgspec import Raw
 
+from proxy.protocol.client_messages import parse_client_message
 from proxy.protocol.jsontext import parse_members
-from proxy.protocol.messages import Request, parse_client_message
+from proxy.protocol.messages import Request
 from proxy.protocol.sessionless import (
     INITIALIZED,
     answer_to,

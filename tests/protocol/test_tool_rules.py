@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
+from proxy.protocol.child_lines import parse_child_line
+from proxy.protocol.client_messages import parse_client_message
 from proxy.protocol.envelope import CAPABILITIES_KEY
-from proxy.protocol.messages import ENVELOPE_KEY, Request, Response, parse_child_line, parse_client_message
+from proxy.protocol.messages import ENVELOPE_KEY, Request, Response
 from proxy.protocol.tool_rules import SHOWN_LETTERS, ToolRules
 
 TOOLS = ["read_file", "write_file", "list_files", "Read_File"]

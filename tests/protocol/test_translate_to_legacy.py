@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from msgspec import Raw
 
+from proxy.protocol.child_lines import parse_child_line
 from proxy.protocol.jsontext import Members, encode, parse_members
-from proxy.protocol.messages import Request, Response, parse_child_line
+from proxy.protocol.messages import Request, Response
 from proxy.protocol.translate_to_legacy import (
     LegacyClient,
     discover_fault,

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from proxy.errors import NotJson
-from proxy.protocol.messages import Request, parse_client_message
+from proxy.protocol.client_messages import parse_client_message
+from proxy.protocol.messages import Request
 from proxy.protocol.versions import BATCH_VERSION, LEGACY_VERSIONS, lower_version, version_of_result
 
 

@@ -9,8 +9,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from proxy.observe import Counts
+from proxy.protocol.client_messages import parse_client_message
 from proxy.protocol.framing import LineDecoder
-from proxy.protocol.messages import Request, parse_client_message
+from proxy.protocol.messages import Request
 from proxy.sessions.exchange import Exchange
 from proxy.sessions.limits import SessionLimits
 from proxy.sessions.stream import Ask, Failure, Stream

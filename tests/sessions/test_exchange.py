@@ -21,7 +21,8 @@ from proxy.errors import (
 )
 from proxy.observe import Counts
 from proxy.protocol.badlines import MAX_NOISE_LINES
-from proxy.protocol.messages import Notification, Request, Response, parse_client_message
+from proxy.protocol.client_messages import parse_client_message
+from proxy.protocol.messages import Notification, Request, Response
 from proxy.sessions import streams as streams_module
 from proxy.sessions.asks import MAX_OPEN_ASKS
 from proxy.sessions.exchange import Exchange

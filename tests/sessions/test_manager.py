@@ -23,7 +23,8 @@ from proxy.errors import (
     TooManySessions,
 )
 from proxy.observe import Counts
-from proxy.protocol.messages import Notification, Request, parse_client_message
+from proxy.protocol.client_messages import parse_client_message
+from proxy.protocol.messages import Notification, Request
 from proxy.sessions import manager as manager_module
 from proxy.sessions import session as session_module
 from proxy.sessions import starts as starts_module

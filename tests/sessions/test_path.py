@@ -19,7 +19,8 @@ from proxy.child import spawn
 from proxy.child.spec import ChildSpec
 from proxy.errors import ChildExited, ChildRestarting, ChildStartFailed, SessionNotFound
 from proxy.observe import Counts
-from proxy.protocol.messages import Notification, Request, parse_client_message
+from proxy.protocol.client_messages import parse_client_message
+from proxy.protocol.messages import Notification, Request
 from proxy.sessions import backoff
 from proxy.sessions.era import ChildEra, ServerEra
 from proxy.sessions.limits import SessionLimits

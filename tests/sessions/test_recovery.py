@@ -9,7 +9,8 @@ import pytest
 from proxy.child.spec import ChildSpec
 from proxy.errors import SessionNotFound
 from proxy.observe import Counts
-from proxy.protocol.messages import Request, parse_client_message
+from proxy.protocol.client_messages import parse_client_message
+from proxy.protocol.messages import Request
 from proxy.sessions import recovery as recovery_module
 from proxy.sessions.era import ServerEra
 from proxy.sessions.exits import Exits

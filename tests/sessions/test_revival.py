@@ -11,7 +11,8 @@ from msgspec import Raw
 from proxy.child.link import ChildLink, Line
 from proxy.errors import ChildRestarting, ProxyError
 from proxy.observe import Counts
-from proxy.protocol.messages import Request, parse_client_message
+from proxy.protocol.client_messages import parse_client_message
+from proxy.protocol.messages import Request
 from proxy.sessions.era import ServerEra
 from proxy.sessions.exits import Exits
 from proxy.sessions.limits import SessionLimits

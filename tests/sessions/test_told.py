@@ -4,7 +4,8 @@ import json
 import tracemalloc
 from typing import Any
 
-from proxy.protocol.messages import Notification, Request, parse_client_message
+from proxy.protocol.client_messages import parse_client_message
+from proxy.protocol.messages import Notification, Request
 from proxy.sessions import told as told_module
 from proxy.sessions.told import Told
 

@@ -3,8 +3,9 @@
 import json
 from typing import Any
 
+from proxy.protocol.client_messages import parse_client_message
 from proxy.protocol.envelope import ModernRequest, read_envelope
-from proxy.protocol.messages import Request, parse_client_message
+from proxy.protocol.messages import Request
 from tests.support.modern import modern, tool
 
 

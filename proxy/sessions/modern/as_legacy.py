@@ -15,9 +15,10 @@ from proxy.child.link import Line, Link
 from proxy.errors import ChildRestarting, ProxyError
 from proxy.observe import Counts
 from proxy.protocol.changes import CHANGE_OF, RESOURCE_UPDATED, change, listenable, log_level_of
+from proxy.protocol.child_lines import parse_child_line
 from proxy.protocol.ids import decode_id
 from proxy.protocol.jsontext import Members, as_object, encode
-from proxy.protocol.messages import Notification, Request, Response, parse_child_line
+from proxy.protocol.messages import Notification, Request, Response
 from proxy.protocol.translate_to_legacy import (
     LegacyClient,
     discover_fault,

@@ -16,11 +16,11 @@ from msgspec import Raw
 from proxy.child.link import Line, Link
 from proxy.observe import Counts
 from proxy.protocol.badlines import without_noise
+from proxy.protocol.child_lines import parse_child_line
 from proxy.protocol.handshake import initialize, legacy_capabilities
 from proxy.protocol.ids import IdMinter
 from proxy.protocol.input_requests import read_declared
 from proxy.protocol.jsontext import Members, parse_members
-from proxy.protocol.messages import parse_child_line
 from proxy.sessions.modern.as_modern_calls import Calls
 from proxy.sessions.modern.as_modern_listens import BridgeListens
 from proxy.sessions.modern.as_modern_port import AsModernLimits, Later, Port

@@ -9,13 +9,13 @@ from typing import Any
 
 from proxy.observe import Counts
 from proxy.protocol.badlines import call_answered_by
+from proxy.protocol.child_lines import BadLine
 from proxy.protocol.envelope import REMOVED_METHODS, RETRIED_METHODS
 from proxy.protocol.handshake import INITIALIZED, Server, discover_result, read_server, supported_versions
 from proxy.protocol.ids import Id, decode_id, text_at
 from proxy.protocol.input_requests import QUESTIONS, Declared, lacking
 from proxy.protocol.jsontext import Members, as_object, encode
 from proxy.protocol.messages import (
-    BadLine,
     Message,
     Notification,
     Request,

@@ -14,19 +14,12 @@ from proxy.child.link import Line, Link
 from proxy.errors import AnswerUnusable, CallTimedOut, ChildNotReading, ProxyError
 from proxy.observe import Counts
 from proxy.protocol.badlines import call_answered_by, without_noise
+from proxy.protocol.child_lines import BadLine, parse_child_line, progress_token_of
 from proxy.protocol.envelope import ModernRequest, reaches
 from proxy.protocol.framing import one_line
 from proxy.protocol.ids import IdMinter, text_at
 from proxy.protocol.jsontext import parse_members
-from proxy.protocol.messages import (
-    BadLine,
-    Message,
-    Notification,
-    Response,
-    cancellation,
-    parse_child_line,
-    progress_token_of,
-)
+from proxy.protocol.messages import Message, Notification, Response, cancellation
 from proxy.protocol.tokens import with_token
 from proxy.sessions.modern.limits import ModernLimits
 from proxy.sessions.modern.listens import Listen, Listens

@@ -14,10 +14,11 @@ import msgspec
 from msgspec import Raw
 
 from proxy.errors import AnswerUnusable, ProxyError
+from proxy.protocol.client_messages import parse_client_message
 from proxy.protocol.envelope import CAPABILITIES_KEY, CLIENT_INFO_KEY, MODERN_VERSIONS, ModernRequest, read_envelope
 from proxy.protocol.ids import decode_id
 from proxy.protocol.jsontext import as_object
-from proxy.protocol.messages import ENVELOPE_KEY, Request, Response, parse_client_message
+from proxy.protocol.messages import ENVELOPE_KEY, Request, Response
 from proxy.sessions.modern.child import SharedChild
 from proxy.version import __version__
 

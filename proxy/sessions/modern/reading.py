@@ -10,16 +10,9 @@ from proxy.child.link import Line
 from proxy.observe import Counts
 from proxy.protocol.badlines import call_answered_by
 from proxy.protocol.changes import RESOURCE_UPDATED, log_level_of, subscription_of, without_subscription
+from proxy.protocol.child_lines import BadLine, parse_child_line, progress_token_of
 from proxy.protocol.envelope import reaches
-from proxy.protocol.messages import (
-    BadLine,
-    Message,
-    Notification,
-    Request,
-    Response,
-    parse_child_line,
-    progress_token_of,
-)
+from proxy.protocol.messages import Message, Notification, Request, Response
 from proxy.protocol.translate_to_modern import CHANGES
 from proxy.sessions.modern.listening import Listening
 from proxy.sessions.modern.outbox import Outbox

@@ -16,20 +16,18 @@ from proxy.child.link import Line, Link
 from proxy.observe import Counts
 from proxy.protocol.badlines import call_answered_by, without_noise
 from proxy.protocol.changes import may_have_changed
+from proxy.protocol.child_lines import BadLine, parse_child_line, progress_token_of
 from proxy.protocol.ids import Id, IdMinter, decode_text
 from proxy.protocol.input_requests import read_declared
 from proxy.protocol.jsontext import encode
 from proxy.protocol.kept_handshake import KeptHandshake, capabilities_of
 from proxy.protocol.messages import (
-    BadLine,
     Message,
     Notification,
     Request,
     Response,
     cancellation,
-    parse_child_line,
     pong,
-    progress_token_of,
 )
 from proxy.protocol.tokens import under_token, with_token
 from proxy.sessions.replies import Replies

@@ -11,10 +11,17 @@ from msgspec import Raw
 
 from proxy.child.link import ChildLink, Line
 from proxy.errors import ProxyError
+from proxy.protocol.client_messages import parse_client_message
 from proxy.protocol.envelope import read_envelope
 from proxy.protocol.ids import Id
 from proxy.protocol.jsontext import encode
-from proxy.protocol.messages import Message, Notification, Request, Response, cancellation, parse_client_message
+from proxy.protocol.messages import (
+    Message,
+    Notification,
+    Request,
+    Response,
+    cancellation,
+)
 from proxy.protocol.translate_to_modern import error_object
 from proxy.sessions.modern.child import SharedChild
 from proxy.sessions.modern.listens import Listen

@@ -9,9 +9,9 @@ from msgspec import Raw
 from proxy.child.link import ChildLink, Line, Link
 from proxy.errors import ProxyError
 from proxy.protocol.badlines import unusable_answer
+from proxy.protocol.child_lines import BadLine
 from proxy.protocol.input_requests import Declared
 from proxy.protocol.jsontext import Members, encode
-from proxy.protocol.messages import BadLine
 from proxy.protocol.translate_to_modern import error_object
 
 logger = logging.getLogger(__name__)

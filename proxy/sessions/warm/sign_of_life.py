@@ -10,7 +10,8 @@ compatibility.
 from collections.abc import Callable
 
 from proxy.child.link import ChildLink, Line
-from proxy.protocol.messages import Response, parse_child_line
+from proxy.protocol.child_lines import parse_child_line
+from proxy.protocol.messages import Response
 
 
 def ping(request_id: int) -> bytes:

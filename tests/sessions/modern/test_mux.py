@@ -8,8 +8,8 @@ from msgspec import Raw
 
 from proxy.child.link import Line
 from proxy.errors import AnswerUnusable, CallTimedOut, ChildExited, ChildNotReading
+from proxy.protocol.child_lines import parse_child_line
 from proxy.protocol.framing import OversizedLine
-from proxy.protocol.messages import parse_child_line
 from tests.sessions.modern.muxes import Heard, Wires
 from tests.support.modern import PREFIX, modern
 from tests.support.parsed import a_call, a_request, read

@@ -6,8 +6,9 @@ from typing import Any
 from proxy.child.link import Line, Link
 from proxy.errors import ProxyError
 from proxy.observe import Counts
+from proxy.protocol.child_lines import parse_child_line
 from proxy.protocol.kept_handshake import keep_handshake
-from proxy.protocol.messages import Response, parse_child_line
+from proxy.protocol.messages import Response
 from proxy.sessions.shared.hub import Hub
 from proxy.sessions.shared.port import Port
 from tests.support.fake_link import FakeLink

@@ -12,7 +12,8 @@ from msgspec import Raw
 
 from proxy.child.spec import ChildSpec
 from proxy.observe import Counts
-from proxy.protocol.messages import Request, parse_client_message
+from proxy.protocol.client_messages import parse_client_message
+from proxy.protocol.messages import Request
 from proxy.sessions.limits import SessionLimits
 from proxy.sessions.manager import SessionManager
 from proxy.sessions.places import Places
