@@ -3,21 +3,19 @@
 Spec: 2025-11-25 basic/transports, Streamable HTTP.
 """
 
-import logging
-from dataclasses import dataclass
 from functools import partial
 
 import anyio
-import anyio.to_thread
 from msgspec import Raw
 from starlette.types import Receive, Scope, Send
 
-from proxy.edge.answers import send_empty, send_error, send_json, send_json_in_time
+from proxy.edge.answers import send_empty, send_error, send_json
 from proxy.edge.isolation import Isolation
 from proxy.edge.presence import Presence
 from proxy.edge.requests import check_get_headers, check_version
+from proxy.edge.session_responses import EdgeLimits, SessionResponses
 from proxy.edge.shutdown import Shutdown
-from proxy.edge.sse import OPENING, SlowReader, as_bytes, priming, send_stream
+from proxy.edge.sse import OPENING, as_bytes
 from proxy.errors import (
     AlreadyInitialized,
     BatchRefused,
@@ -28,34 +26,16 @@ from proxy.errors import (
     DuplicateId,
     SessionMissing,
     SessionNotFound,
-    StreamOverflow,
     TooManyCalls,
 )
 from proxy.protocol.messages import Message, Notification, Request, Response
 from proxy.protocol.replay import place_of
-from proxy.protocol.versions import BATCH_VERSION, LEGACY_VERSIONS, POLLING_VERSION, lower_version, version_of_result
+from proxy.protocol.versions import BATCH_VERSION, LEGACY_VERSIONS, lower_version, version_of_result
 from proxy.sessions.manager import SessionManager
 from proxy.sessions.session import Session
 from proxy.sessions.stream import Failure, Stream
 
-logger = logging.getLogger(__name__)
-
 SESSION_HEADER = b"mcp-session-id"
-
-
-@dataclass(frozen=True, slots=True)
-class EdgeLimits:
-    """Bounds of HTTP requests and responses; the defaults are those of `Settings`, which has the reasons."""
-
-    commit_after_seconds: float = 5.0
-    ping_interval_seconds: float = 15.0
-    slow_reader_timeout_seconds: float = 30.0
-    start_timeout_seconds: float = 60.0
-    drain_timeout_seconds: float = 10.0
-    stream_backlog_bytes: int = 8 * 1024 * 1024
-    reconnect_delay_seconds: float = 1.0
-    close_stream_after_seconds: float | None = None
-    newest_version: str | None = None
 
 
 class LegacyEndpoint:
@@ -75,7 +55,7 @@ class LegacyEndpoint:
         self._isolation = isolation
         self._presence = presence
         self._limits = limits
-        self._shutdown = shutdown
+        self._responses = SessionResponses(presence, limits, shutdown)
 
     async def post(
         self,
@@ -127,7 +107,7 @@ class LegacyEndpoint:
                 raise Draining
             stream = session.exchange.streams.new(parsed.raw_id)
             await self._begin(session, parsed, stream, receive)
-            await self._respond(session, stream, scope, receive, send)
+            await self._responses.respond(session, stream, scope, receive, send)
         elif isinstance(parsed, list):
             await self._pass_on_batch(session, parsed, scope, receive, send)
         else:
@@ -199,99 +179,9 @@ class LegacyEndpoint:
             session.exchange.disconnected(stream)  # the error answers for all; those that were sent have no stream
             raise
         if requests:
-            await self._respond(session, stream, scope, receive, send, batch_size=len(requests))
+            await self._responses.respond(session, stream, scope, receive, send, batch_size=len(requests))
         else:
             await send_empty(send, 202)
-
-    async def _respond(
-        self,
-        session: Session,
-        stream: Stream,
-        scope: Scope,
-        receive: Receive,
-        send: Send,
-        *,
-        batch_size: int | None = None,
-    ) -> None:
-        """Answer with JSON if the answer is the first thing there is, else with a stream."""
-        await self._hold(session, stream, receive, self._limits.commit_after_seconds)
-        if stream.was_cut:
-            raise StreamOverflow
-        if not stream.is_live:
-            return
-        if stream.has_ended and len(stream.items) == (batch_size or 1):
-            _, items = stream.take()
-            if batch_size is None and isinstance(items[0], Failure):
-                await send_error(send, items[0].error, items[0].raw_id)
-                return
-            body = as_bytes(items[0]) if batch_size is None else b"[" + b",".join(map(as_bytes, items)) + b"]"
-            await send_json_in_time(send, 200, body, timeout_seconds=self._limits.slow_reader_timeout_seconds)
-            return
-        session.exchange.streams.begin(stream)
-        await self._stream(
-            session, stream, scope, receive, send, opening=self._priming(session, stream), may_close=True
-        )
-
-    def _priming(self, session: Session, stream: Stream, place: int = 0) -> bytes:
-        """The event that opens a response behind this place of a stream; nothing for clients that don't know it."""
-        if (session.version or "") < POLLING_VERSION:
-            return b""
-        return priming(stream.number, place, retry_seconds=self._limits.reconnect_delay_seconds)
-
-    async def _hold(
-        self, session: Session, stream: Stream, receive: Receive, commit_after_seconds: float | None
-    ) -> None:
-        """Wait for the first thing to say, or for the moment when the response begins without."""
-        if stream.items or stream.has_ended:
-            return
-        held = self._presence.hold(
-            receive,
-            commit_after_seconds=commit_after_seconds,
-            on_commit=stream.wake,
-            on_gone=lambda: session.exchange.disconnected(stream),
-        )
-        try:
-            await stream.wait()
-        except BaseException:
-            session.exchange.disconnected(stream)  # the host gives this request up; nobody will read its stream
-            raise
-        finally:
-            self._presence.release(held)
-
-    async def _stream(
-        self,
-        session: Session,
-        stream: Stream,
-        scope: Scope,
-        receive: Receive,
-        send: Send,
-        *,
-        opening: bytes = b"",
-        may_close: bool = False,
-    ) -> None:
-        """Send a stream until it ends, its client goes, or (for one that comes back) `close_stream_after` is over."""
-        may_close = may_close and (session.version or "") >= POLLING_VERSION
-        connection = stream.connection
-        is_complete = False
-        try:
-            is_complete = await send_stream(
-                scope,
-                receive,
-                send,
-                stream,
-                opening=opening,
-                ping_seconds=self._limits.ping_interval_seconds,
-                send_timeout_seconds=self._limits.slow_reader_timeout_seconds,
-                shutdown_grace_seconds=self._limits.drain_timeout_seconds,
-                shutdown=self._shutdown,
-                close_after_seconds=self._limits.close_stream_after_seconds if may_close else None,
-            )
-        except SlowReader:
-            session.exchange.streams.cut(stream)
-            is_complete = True  # as far as it will be
-        finally:
-            if not is_complete and stream.connection == connection:  # else its client is back on another response
-                session.exchange.disconnected(stream)
 
     # ---- initialize
 
@@ -314,7 +204,7 @@ class LegacyEndpoint:
                 await session.intake.begin([lower_version(request, self._limits.newest_version)], stream)
                 while stream.is_live and not stream.has_ended:
                     stream.take()  # progress of a start has no stream to go to
-                    await self._hold(session, stream, receive, None)
+                    await self._responses.hold(session, stream, receive, None)
                 await self._send_initialize_result(session, stream, request.raw_id, send)
                 return
             session.start_timed_out()
@@ -366,16 +256,18 @@ class LegacyEndpoint:
         stream = session.exchange.resume(last_event_id) if last_event_id is not None else None
         if stream is None:
             stream = session.exchange.streams.listen()
-            opening = self._priming(session, stream)
+            opening = self._responses.priming(session, stream)
         elif stream.has_ended and not stream.items:
             await send_empty(send, 204)  # anything else makes the TypeScript client come back for ever
             return
         else:
-            opening = self._priming(session, stream, place_of(last_event_id or ""))
+            opening = self._responses.priming(session, stream, place_of(last_event_id or ""))
         session.connected()
         try:
             is_calls = bool(stream.call_ids)
-            await self._stream(session, stream, scope, receive, send, opening=OPENING + opening, may_close=is_calls)
+            await self._responses.stream(
+                session, stream, scope, receive, send, opening=OPENING + opening, may_close=is_calls
+            )
         finally:
             session.disconnected()
 

@@ -18,11 +18,11 @@ from anyio.abc import TaskGroup
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from proxy.edge.answers import send_empty, send_error
-from proxy.edge.endpoint import EdgeLimits
 from proxy.edge.inbox import Inbox, Refused
 from proxy.edge.isolation import Isolation
 from proxy.edge.presence import Presence
 from proxy.edge.requests import check_get_headers, check_json, read_headers
+from proxy.edge.session_responses import EdgeLimits
 from proxy.edge.shutdown import Shutdown
 from proxy.edge.sse import SlowReader, as_bytes, send_stream
 from proxy.edge.uploads import ClientGone

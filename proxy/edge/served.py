@@ -12,12 +12,13 @@ from starlette.types import ASGIApp
 from proxy.child.limits import ChildLimits
 from proxy.child.spec import ChildSpec, child_environment
 from proxy.edge.dispatch import McpEndpoint
-from proxy.edge.endpoint import EdgeLimits, LegacyEndpoint
+from proxy.edge.endpoint import LegacyEndpoint
 from proxy.edge.inbox import Inbox
 from proxy.edge.isolation import Isolation
 from proxy.edge.legacy_sse import LegacySse
 from proxy.edge.modern import ModernEdgeLimits, ModernEndpoint
 from proxy.edge.presence import Presence
+from proxy.edge.session_responses import EdgeLimits
 from proxy.edge.sessionless import SessionlessEndpoint
 from proxy.edge.shutdown import Shutdown
 from proxy.edge.uploads import Uploads

@@ -12,9 +12,9 @@ from msgspec import Raw
 from starlette.types import Receive, Scope, Send
 
 from proxy.edge.answers import send_empty, send_error, send_json, send_json_in_time
-from proxy.edge.endpoint import EdgeLimits
 from proxy.edge.presence import Presence, Result
 from proxy.edge.requests import check_version
+from proxy.edge.session_responses import EdgeLimits
 from proxy.edge.shutdown import Shutdown
 from proxy.edge.sse import OPENING, SlowReader, as_bytes, send_stream
 from proxy.errors import BatchRefused, PostNotAllowed, SessionNeeded, StreamOverflow
