@@ -13,10 +13,11 @@ from starlette.types import Receive, Scope, Send
 
 from proxy.edge.answers import send_empty, send_error, send_json_in_time, status_of
 from proxy.edge.isolation import Isolation
+from proxy.edge.lone_responses import LoneResponses
 from proxy.edge.presence import Presence
 from proxy.edge.shutdown import Shutdown
-from proxy.edge.sse import OPENING, SlowReader, as_bytes, send_stream
-from proxy.errors import BatchRefused, NotJsonRpc, RevisionUnsupported, StreamOverflow
+from proxy.edge.sse import as_bytes
+from proxy.errors import BatchRefused, NotJsonRpc, RevisionUnsupported
 from proxy.protocol.envelope import MODERN_VERSIONS, ModernRequest, read_envelope, version_of
 from proxy.protocol.headers import check_routing, refuse_repeated
 from proxy.protocol.messages import Message, Notification, Request
@@ -50,7 +51,13 @@ class ModernEndpoint:
         self._presence = presence
         self._isolation = isolation
         self._limits = limits
-        self._shutdown = shutdown
+        self._responses = LoneResponses(
+            presence,
+            shutdown,
+            ping_interval_seconds=limits.ping_interval_seconds,
+            slow_reader_timeout_seconds=limits.slow_reader_timeout_seconds,
+            drain_timeout_seconds=limits.drain_timeout_seconds,
+        )
 
     async def post(
         self,
@@ -107,55 +114,19 @@ class ModernEndpoint:
 
     async def _respond(self, call: ModernCall, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer with JSON if the answer is the first thing there is, else with a stream."""
-        stream = call.stream
-        await self._hold(call, receive)
-        if stream.was_cut:
-            raise StreamOverflow
-        if not stream.is_live:
-            return
-        if stream.has_ended and len(stream.items) == 1:
-            _, (item,) = stream.take()
-            if isinstance(item, Failure):
-                await send_error(send, item.error, item.raw_id)
-                return
-            body, limits = as_bytes(item), self._limits
-            await send_json_in_time(
-                send, status_of(call.code), body, timeout_seconds=limits.slow_reader_timeout_seconds
-            )
-            return
         limits = self._limits
-        try:
-            await send_stream(
-                scope,
-                receive,
-                send,
-                stream,
-                opening=OPENING if not stream.items else b"",
-                ping_seconds=limits.ping_interval_seconds,
-                send_timeout_seconds=limits.slow_reader_timeout_seconds,
-                shutdown_grace_seconds=limits.drain_timeout_seconds,
-                shutdown=self._shutdown,
-            )
-        except SlowReader:
-            call.cut()
-
-    async def _hold(self, call: ModernCall, receive: Receive) -> None:
-        """Wait for the first thing to say, or for the moment when the response begins without."""
-        stream = call.stream
-        if stream.items or stream.has_ended:
-            return
         # A client that asks what it meets reads the status: a child that does not answer is no older server.
         is_probe = call.request.method == "server/discover"
-        held = self._presence.hold(
-            receive,
-            commit_after_seconds=None if is_probe else self._limits.commit_after_seconds,
-            on_commit=stream.wake,
-            on_gone=call.abandon,
-        )
-        try:
-            await stream.wait()
-        finally:
-            self._presence.release(held)
+        commit_after_seconds = None if is_probe else limits.commit_after_seconds
+        items = await self._responses.answers(call, scope, receive, send, commit_after_seconds=commit_after_seconds)
+        if not items:
+            return
+        (item,) = items
+        if isinstance(item, Failure):
+            await send_error(send, item.error, item.raw_id)
+            return
+        status, timeout_seconds = status_of(call.code), limits.slow_reader_timeout_seconds
+        await send_json_in_time(send, status, as_bytes(item), timeout_seconds=timeout_seconds)
 
 
 def _nothing() -> None:

@@ -12,12 +12,13 @@ from msgspec import Raw
 from starlette.types import Receive, Scope, Send
 
 from proxy.edge.answers import send_empty, send_error, send_json, send_json_in_time
+from proxy.edge.lone_responses import LoneResponses
 from proxy.edge.presence import Presence, Result
 from proxy.edge.requests import check_version
 from proxy.edge.session_responses import EdgeLimits
 from proxy.edge.shutdown import Shutdown
-from proxy.edge.sse import OPENING, SlowReader, as_bytes, send_stream
-from proxy.errors import BatchRefused, PostNotAllowed, SessionNeeded, StreamOverflow
+from proxy.edge.sse import as_bytes
+from proxy.errors import BatchRefused, PostNotAllowed, SessionNeeded
 from proxy.protocol.messages import Message, Request, pong
 from proxy.protocol.sessionless import needs_session, version_spoken
 from proxy.protocol.versions import BATCH_VERSION
@@ -34,7 +35,13 @@ class SessionlessEndpoint:
         self._serving = serving
         self._presence = presence
         self._limits = limits
-        self._shutdown = shutdown
+        self._responses = LoneResponses(
+            presence,
+            shutdown,
+            ping_interval_seconds=limits.ping_interval_seconds,
+            slow_reader_timeout_seconds=limits.slow_reader_timeout_seconds,
+            drain_timeout_seconds=limits.drain_timeout_seconds,
+        )
 
     async def get(self, headers: dict[bytes, bytes], scope: Scope, receive: Receive, send: Send) -> None:
         """Raises PostNotAllowed: nothing is ever said to a client that has asked nothing."""
@@ -138,47 +145,19 @@ class SessionlessEndpoint:
 
     async def _respond(self, call: LoneCall, scope: Scope, receive: Receive, send: Send, *, is_batch: bool) -> None:
         """Answer with JSON if the answer is the first thing there is, else with a stream."""
-        stream, limits = call.stream, self._limits
-        await self._hold(call, receive)
-        if stream.was_cut:
-            raise StreamOverflow
-        if not stream.is_live:
-            return
-        if stream.has_ended and len(stream.items) == len(call.requests):
-            _, items = stream.take()
-            if not is_batch and isinstance(items[0], Failure):
-                await send_error(send, items[0].error, items[0].raw_id)
-                return
-            body = b"[" + b",".join(map(as_bytes, items)) + b"]" if is_batch else as_bytes(items[0])
-            await send_json_in_time(send, 200, body, timeout_seconds=limits.slow_reader_timeout_seconds)
-            return
-        try:
-            await send_stream(
-                scope,
-                receive,
-                send,
-                stream,
-                opening=OPENING if not stream.items else b"",
-                ping_seconds=limits.ping_interval_seconds,
-                send_timeout_seconds=limits.slow_reader_timeout_seconds,
-                shutdown_grace_seconds=limits.drain_timeout_seconds,
-                shutdown=self._shutdown,
-            )
-        except SlowReader:
-            call.cut()
-
-    async def _hold(self, call: LoneCall, receive: Receive) -> None:
-        """Wait for the first thing to say, or for the moment when the response begins without."""
-        stream = call.stream
-        if stream.items or stream.has_ended:
-            return
-        held = self._presence.hold(
+        limits = self._limits
+        items = await self._responses.answers(
+            call,
+            scope,
             receive,
-            commit_after_seconds=self._limits.commit_after_seconds,
-            on_commit=stream.wake,
-            on_gone=call.abandon,
+            send,
+            count=len(call.requests),
+            commit_after_seconds=limits.commit_after_seconds,
         )
-        try:
-            await stream.wait()
-        finally:
-            self._presence.release(held)
+        if not items:
+            return
+        if not is_batch and isinstance(items[0], Failure):
+            await send_error(send, items[0].error, items[0].raw_id)
+            return
+        body = b"[" + b",".join(map(as_bytes, items)) + b"]" if is_batch else as_bytes(items[0])
+        await send_json_in_time(send, 200, body, timeout_seconds=limits.slow_reader_timeout_seconds)
