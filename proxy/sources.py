@@ -18,7 +18,8 @@ from annotated_types import Ge, Gt, Le
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from proxy.settings import Settings, SettingsError, Shape
+from proxy.settings import Settings, SettingsError
+from proxy.shapes import Shape
 from proxy.units import format_duration, format_size
 
 PREFIX = "MCP_PROXY_"
