@@ -125,7 +125,7 @@ class Scene:
             "sessions being started": manager._spawning + len(manager._unpublished),
             "sessions": manager._owned,
             "ports": process.hub.port_count if process is not None else 0,
-            "calls": len(process.hub._calls) if process is not None else 0,
+            "calls": len(process.hub.calls._calls) if process is not None else 0,
             "places": self.bridge.places.taken - sharing._owner.running,
             "children": sharing._owner.running - (process is not None),
             "waiters": len(self.bridge.places._waiters) + len(sharing.turns._waiting),

@@ -172,7 +172,7 @@ class SharedProcess:
             "capabilities": self._capabilities,
             "clientInfo": {"name": "mcp-proxy", "version": __version__},
         }
-        self.hub.ask("initialize", Raw(encode(params)), self._shaken)
+        self.hub.calls.ask("initialize", Raw(encode(params)), self._shaken)
 
     def _shaken(self, response: Response) -> None:
         if response.is_error:

@@ -14,10 +14,10 @@ from msgspec import Raw
 
 from proxy.child.link import Line, Link
 from proxy.observe import Counts
-from proxy.protocol.badlines import call_answered_by, without_noise
+from proxy.protocol.badlines import without_noise
 from proxy.protocol.changes import may_have_changed
 from proxy.protocol.child_lines import BadLine, parse_child_line, progress_token_of
-from proxy.protocol.ids import Id, IdMinter, decode_text
+from proxy.protocol.ids import decode_text
 from proxy.protocol.input_requests import read_declared
 from proxy.protocol.jsontext import encode
 from proxy.protocol.kept_handshake import KeptHandshake, capabilities_of
@@ -26,14 +26,13 @@ from proxy.protocol.messages import (
     Notification,
     Request,
     Response,
-    cancellation,
     pong,
 )
-from proxy.protocol.tokens import under_token, with_token
 from proxy.sessions.replies import Replies
 from proxy.sessions.shared.attribution import Attribution
+from proxy.sessions.shared.calls import SharedCalls
 from proxy.sessions.shared.levels import SET_LEVEL, Levels
-from proxy.sessions.shared.port import Port, Read, SharedCall
+from proxy.sessions.shared.port import Port
 from proxy.sessions.shared.questions import Questions
 from proxy.sessions.shared.tasks import LIST, OF_ONE_TASK, STATUS, SharedTasks, asks_for_task
 from proxy.sessions.shared.watching import SUBSCRIBE, UNSUBSCRIBE, Watching
@@ -76,18 +75,15 @@ class Hub:
         self._tag = tag
         self._link: Link | None = None
         self._handshake: KeptHandshake | None = None
-        self._minter = IdMinter()
         self._ports: dict[Port, None] = {}
-        self._calls: dict[int, SharedCall] = {}
-        self._own: dict[int, Callable[[Response], None] | None] = {}  # requests that no session has made
         self._attribution = Attribution(linger_seconds=linger_seconds, clock=clock)
-        self._levels = Levels(self.ask)
-        self._watching = Watching(self.ask)
-        self._tasks = SharedTasks(self.ask, self._attribution)
+        self.calls = SharedCalls(send=self._send, attribution=self._attribution, counts=counts)
+        """The requests that are with the child."""
+        self._levels = Levels(self.calls.ask)
+        self._watching = Watching(self.calls.ask)
+        self._tasks = SharedTasks(self.calls.ask, self._attribution)
         self._questions = Questions(may_ask=may_ask, counts=counts)
         self._replies = Replies(limit_bytes=reply_backlog_bytes, counts=counts)
-        self.calls = 0
-        """That the child was given so far."""
         self._logged_at = -LOGGED_EVERY_SECONDS
 
     @property
@@ -118,15 +114,6 @@ class Hub:
     def shaken(self, handshake: KeptHandshake) -> None:
         """The child has answered `initialize`; so will be the clients."""
         self._handshake = handshake
-
-    def ask(
-        self, method: str, params: Raw, on_answer: Callable[[Response], None] | None, port: Port | None = None
-    ) -> None:
-        """Ask the child something on behalf of one session that waits for the answer, or of nobody in particular."""
-        own_id = self._minter.mint()
-        self._own[own_id] = on_answer
-        self._attribution.asked(own_id, port)
-        self._send(encode({"jsonrpc": "2.0", "id": own_id, "method": method, "params": params}))
 
     def join(self, port: Port) -> None:
         """A session has come."""
@@ -161,9 +148,7 @@ class Hub:
 
     def _forget(self, port: Port) -> None:
         del self._ports[port]
-        for call in list(port.calls.values()):
-            self._send(cancellation(call.child_id, reason="The session has ended"))
-            self._drop(call)
+        self.calls.cancel_all(port)
         for line in self._questions.leave(port):
             self._reply(line)
         self._watching.leave(port)
@@ -202,16 +187,16 @@ class Hub:
             self._watching.subscribe(port, port_id, params)
         elif request.method == UNSUBSCRIBE and self._offers("resources", "subscribe"):
             if not self._watching.unsubscribe(port, port_id, params):
-                self._pass_on(port, request)
+                self.calls.begin(port, request)
         elif request.method == LIST:
-            self._pass_on(port, request, self._tasks.own_of_list)
+            self.calls.begin(port, request, self._tasks.own_of_list)
         elif request.method in OF_ONE_TASK and self._offers("tasks"):
             if self._tasks.is_own(port, params):
-                self._pass_on(port, request, self._tasks.reader_of(request))
+                self.calls.begin(port, request, self._tasks.reader_of(request))
             else:
                 port.refuse(port_id, -32602, "Task not found")
         else:
-            self._pass_on(port, request, self._tasks.begun if asks_for_task(params) else None)
+            self.calls.begin(port, request, self._tasks.begun if asks_for_task(params) else None)
 
     def _begin_session(self, port: Port, initialize: Request) -> None:
         if port.declared is not None or self._handshake is None:
@@ -220,18 +205,10 @@ class Hub:
         port.declared = read_declared(capabilities_of(initialize))  # which keeps nothing of the message
         port.answer(_id_of(initialize), self._handshake.answer_for(initialize))
 
-    def _pass_on(self, port: Port, request: Request, read: Read | None = None) -> None:
-        child_id = self._minter.mint()
-        members, raw_token = under_token(request.members, child_id)
-        call = SharedCall(port, _id_of(request), child_id, raw_token, read)
-        self.calls += 1
-        self._calls[call.child_id] = port.calls[call.port_id] = call
-        self._attribution.began(call)
-        self._send(encode({**members, "id": child_id}))
-
     def _told_by(self, port: Port, notification: Notification) -> None:
         if notification.method == "notifications/cancelled":
-            self._cancelled_by(port, notification)
+            port.waiting.discard(notification.subject)
+            self.calls.cancel(port, notification)
         elif notification.method == "notifications/progress":
             if self._questions.is_progress(port, notification):
                 self._send(notification.encode())
@@ -239,14 +216,6 @@ class Hub:
             port.is_initialized = True
         elif notification.method != ROOTS_CHANGED:
             self._send(notification.encode())
-
-    def _cancelled_by(self, port: Port, notification: Notification) -> None:
-        port_id = notification.subject if isinstance(notification.subject, int) else 0
-        port.waiting.discard(port_id)
-        call = port.calls.get(port_id)
-        if call is not None:
-            self._send(notification.encode_about(call.child_id))
-            self._drop(call)
 
     def _answered_by(self, port: Port, response: Response) -> None:
         if self._questions.answered(port, response):
@@ -271,37 +240,20 @@ class Hub:
         if isinstance(line, bytes):
             token = progress_token_of(line)
             if token is not None:
-                self._progress(token, line)
+                self.calls.progress(token, line)
                 return
         for message in parse_child_line(line):
             self._message(message)
 
     def _message(self, message: Message | BadLine) -> None:
         if isinstance(message, Response):
-            self._answered(message)
+            self.calls.answered(message)
         elif isinstance(message, Request):
             self._asked(message)
         elif isinstance(message, Notification):
             self._told(message)
         else:
             self._bad_line(message)
-
-    def _answered(self, response: Response) -> None:
-        child_id = response.id if isinstance(response.id, int) else 0
-        call = self._calls.pop(child_id, None)
-        if call is not None:
-            del call.port.calls[call.port_id]
-            self._attribution.answered(call)
-            members = response.members if call.read is None else call.read(call.port, response.members)
-            call.port.answer(call.port_id, members)
-        elif child_id in self._own:
-            on_answer = self._own.pop(child_id)
-            self._attribution.has_told(child_id)
-            if on_answer is not None:
-                on_answer(response)
-        else:
-            self._attribution.answered_late(child_id)
-            self._counts.add("dropped.answer_to_no_call")
 
     def _asked(self, request: Request) -> None:
         if request.method == "ping":
@@ -321,7 +273,7 @@ class Hub:
     def _told(self, notification: Notification) -> None:
         method, params = notification.method, notification.members.get("params")
         if method == "notifications/progress":
-            self._progress(notification.subject, notification.encode())
+            self.calls.progress(notification.subject, notification.encode())
         elif method == "notifications/cancelled":
             port = self._questions.withdrawn(notification.subject)
             self._spread(notification, [port] if port is not None else [], "dropped.cancel_of_unknown_ask")
@@ -356,20 +308,8 @@ class Hub:
         for port in ports:
             port.deliver(line)
 
-    def _progress(self, token: Id | None, line: bytes) -> None:
-        call = self._calls.get(token) if isinstance(token, int) else None
-        if call is None or call.raw_token is None:
-            self._counts.add("dropped.progress_of_no_call")
-            return
-        call.port.deliver(with_token(line, call.child_id, call.raw_token))
-
     def _bad_line(self, line: BadLine) -> None:
-        answered = call_answered_by(line.ends, self._calls)
-        if answered is not None:
-            call = self._calls.pop(answered)
-            del call.port.calls[call.port_id]
-            self._attribution.answered(call)
-            call.port.spoil(call.port_id, line)
+        if self.calls.spoiled(line):
             return
         self._counts.add(f"bad_line.{line.reason}")
         now = self._clock()
@@ -385,11 +325,6 @@ class Hub:
     def _offers(self, capability: str, flag: str | None = None) -> bool:
         server = self._handshake.server if self._handshake is not None else None
         return server is not None and server.offers(capability, flag)
-
-    def _drop(self, call: SharedCall) -> None:
-        """Nobody waits for its answer any more."""
-        del self._calls[call.child_id], call.port.calls[call.port_id]
-        self._attribution.cancelled(call)
 
     def _send(self, line: bytes) -> None:
         if self._link is not None:

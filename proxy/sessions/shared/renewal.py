@@ -8,7 +8,7 @@ def why_worn(process: SharedProcess, limits: SessionLimits, now: float) -> str |
     """As what it is counted that another one is to take its place; None if it may go on."""
     if limits.child_max_age_seconds is not None and now - process.created_at > limits.child_max_age_seconds:
         return "retired.old_child"
-    if limits.child_max_calls is not None and process.hub.calls >= limits.child_max_calls:
+    if limits.child_max_calls is not None and process.hub.calls.given >= limits.child_max_calls:
         return "retired.worn_child"
     return None
 

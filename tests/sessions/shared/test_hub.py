@@ -1157,8 +1157,8 @@ def test_nothing_is_kept_of_sessions_that_have_ended() -> None:
     hub = stage.hub
     kept: list[Any] = [
         hub._ports,
-        hub._calls,
-        hub._own,
+        hub.calls._calls,
+        hub.calls._own,
         hub._levels._levels,
         hub._watching._resources,
         hub._watching._watched,
