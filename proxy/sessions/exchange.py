@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import anyio
 import msgspec
 
-from proxy.child.link import Line, Link
+from proxy.child.link import Link
 from proxy.errors import (
     AnswerUnusable,
     CallCancelled,
@@ -22,12 +22,11 @@ from proxy.errors import (
     ProxyError,
 )
 from proxy.observe import Counts
-from proxy.protocol.badlines import call_answered_by, without_noise
-from proxy.protocol.child_lines import BadLine, parse_child_line, progress_token_of
+from proxy.protocol.badlines import call_answered_by
+from proxy.protocol.child_lines import BadLine
 from proxy.protocol.framing import one_line
 from proxy.protocol.ids import Id, IdMinter
 from proxy.protocol.messages import (
-    Message,
     Notification,
     Request,
     Response,
@@ -41,6 +40,7 @@ from proxy.protocol.tool_rules import CALL, LIST, ToolRules
 from proxy.sessions.asks import Asks
 from proxy.sessions.call import Call
 from proxy.sessions.limits import SessionLimits
+from proxy.sessions.reader import Reader
 from proxy.sessions.replies import Replies
 from proxy.sessions.stream import Ask, Failure, Stream
 from proxy.sessions.streams import Streams
@@ -52,7 +52,7 @@ _NO_CLIENT = "No client is connected that could answer"
 _NO_BACK_CHANNEL = "Method not found: this client can't be asked anything"
 
 
-class Exchange:
+class Exchange(Reader):
     """Both directions of one session.
 
     Args:
@@ -63,10 +63,8 @@ class Exchange:
     """
 
     def __init__(self, *, limits: SessionLimits, counts: Counts, clock: Callable[[], float], tag: str) -> None:
+        super().__init__(counts=counts, clock=clock, whose={"session": tag})
         self._limits = limits
-        self._counts = counts
-        self._clock = clock
-        self._tag = tag
         self._link: Link | None = None
         self._minter = IdMinter()
         self._calls: dict[int, Call] = {}
@@ -84,7 +82,6 @@ class Exchange:
             on_dropped=self._waited_in_vain,
             on_cut=self.disconnected,
         )
-        self._bad_lines_logged_at = -60.0
         self._replies = Replies(limit_bytes=limits.stream_backlog_bytes, counts=counts)
         self.on_call_closed: Callable[[], None] = lambda: None
         """Called when a call has left the tables."""
@@ -240,26 +237,6 @@ class Exchange:
 
     # ---- from the child
 
-    def received(self, lines: list[Line]) -> None:
-        """Take some lines of the child's stdout. Never raises: a bug costs one line."""
-        lines, noise = without_noise(lines)
-        if noise:
-            self._counts.add("bad_line.not_json", noise)
-        for line in lines:
-            try:
-                self._line(line)
-            except Exception:
-                logger.exception("line of the child not handled", extra={"session": self._tag})
-
-    def _line(self, line: Line) -> None:
-        if isinstance(line, bytes):
-            token = progress_token_of(line)
-            if token is not None:
-                self._progress(token, one_line(line))
-                return
-        for message in parse_child_line(line):
-            self._message(message)
-
     def fail(self, child_id: int, error: ProxyError) -> None:
         """Answer an open call, by the id that the child knows, with this error."""
         call = self._calls.get(child_id)
@@ -272,7 +249,7 @@ class Exchange:
             try:
                 self._fail(call, error)
             except Exception:  # of one call: the others' clients wait, too
-                logger.exception("call not answered", extra={"session": self._tag})
+                logger.exception("call not answered", extra=self._whose)
         self.streams.end_listens()
 
     def child_lost(self, error: ProxyError) -> None:
@@ -302,16 +279,6 @@ class Exchange:
             self._time_out(late, CallTimedOut())
 
     # ---- inside
-
-    def _message(self, message: Message | BadLine) -> None:
-        if isinstance(message, Response):
-            self._answered(message)
-        elif isinstance(message, Request):
-            self._asked(message)
-        elif isinstance(message, Notification):
-            self._told(message)
-        else:
-            self._bad_line(message)
 
     def _answered(self, response: Response) -> None:
         call = self._calls.get(response.id) if isinstance(response.id, int) else None
@@ -359,12 +326,13 @@ class Exchange:
             related = relates_to_a_call(notification.method, is_request=False)
             self.streams.deliver(notification.encode(), related=related)
 
-    def _progress(self, token: Id | None, message: bytes) -> None:
+    def _progress(self, token: Id | None, line: bytes) -> None:
         call = self._by_token.get(token) if token is not None else None
         if call is None:
             self._counts.add("dropped.progress_of_no_call")
             return
         call.moved_at = self._clock()
+        message = one_line(line)
         if call.raw_token is not None:
             message = with_token(message, call.child_id, call.raw_token)
         self._put(call.stream, message)
@@ -388,14 +356,7 @@ class Exchange:
             self._put(ask.stream, notification.encode_about(ask.ask_id))
 
     def _bad_line(self, line: BadLine) -> None:
-        self._counts.add(f"bad_line.{line.reason}")
-        now = self._clock()
-        if now - self._bad_lines_logged_at >= 10.0:
-            self._bad_lines_logged_at = now
-            logger.warning(
-                "bad line from the child; more within 10 s are only counted",
-                extra={"session": self._tag, "reason": line.reason, "bytes": line.size_bytes},
-            )
+        super()._bad_line(line)
         answered = call_answered_by(line.ends, self._calls)
         if answered is not None:
             self._fail(self._calls[answered], AnswerUnusable())

@@ -5,29 +5,30 @@ want to be told meanwhile. Ids and progress tokens are minted for the child and 
 Everything here happens on the event loop without an await between reading and changing a table.
 """
 
-import logging
 from collections.abc import Callable
 
 from msgspec import Raw
 
-from proxy.child.link import Line, Link
+from proxy.child.link import Link
 from proxy.errors import AnswerUnusable, CallTimedOut, ChildNotReading, ProxyError
 from proxy.observe import Counts
-from proxy.protocol.badlines import call_answered_by, without_noise
-from proxy.protocol.child_lines import BadLine, parse_child_line, progress_token_of
+from proxy.protocol.badlines import call_answered_by
+from proxy.protocol.child_lines import BadLine
 from proxy.protocol.envelope import ModernRequest, reaches
 from proxy.protocol.framing import one_line
-from proxy.protocol.ids import IdMinter, text_at
+from proxy.protocol.ids import Id, IdMinter, text_at
 from proxy.protocol.jsontext import parse_members
-from proxy.protocol.messages import Message, Notification, Response, cancellation
+from proxy.protocol.messages import (
+    Notification,
+    Request,
+    Response,
+    cancellation,
+)
 from proxy.protocol.tokens import with_token
 from proxy.sessions.modern.limits import ModernLimits
 from proxy.sessions.modern.listens import Listen, Listens
 from proxy.sessions.modern.sink import Sink
-
-logger = logging.getLogger(__name__)
-
-LOGGED_EVERY_SECONDS = 10.0
+from proxy.sessions.reader import Reader
 
 
 class MuxCall:
@@ -53,7 +54,7 @@ class MuxCall:
         self.moved_at = now
 
 
-class Mux:
+class Mux(Reader):
     """All requests in flight at one child.
 
     Args:
@@ -64,10 +65,8 @@ class Mux:
     """
 
     def __init__(self, *, limits: ModernLimits, counts: Counts, clock: Callable[[], float], tag: str) -> None:
+        super().__init__(counts=counts, clock=clock, whose={"child": tag})
         self._limits = limits
-        self._counts = counts
-        self._clock = clock
-        self._tag = tag
         self._link: Link | None = None
         self.minter = IdMinter()
         """Gives the ids of requests to the child."""
@@ -80,7 +79,6 @@ class Mux:
             mint=self.minter.mint,
             send=lambda line: self.link.send(line),
         )
-        self._logged_at = -LOGGED_EVERY_SECONDS
         self.failed_calls = 0
         """Calls that have ended without an answer of the child, which may be busy with them still."""
 
@@ -155,17 +153,6 @@ class Mux:
 
     # ---- from the child
 
-    def received(self, lines: list[Line]) -> None:
-        """Take some lines of the child's stdout. Never raises: a bug costs one line."""
-        lines, noise = without_noise(lines)
-        if noise:
-            self._counts.add("bad_line.not_json", noise)
-        for line in lines:
-            try:
-                self._line(line)
-            except Exception:
-                logger.exception("line of the child not handled", extra={"child": self._tag})
-
     def fail_all(self, error: ProxyError) -> None:
         """Answer every open call with this error and end every listen."""
         for call in list(self._calls.values()):
@@ -187,26 +174,6 @@ class Mux:
 
     # ---- inside
 
-    def _line(self, line: Line) -> None:
-        if isinstance(line, bytes):
-            token = progress_token_of(line)
-            if token is not None:
-                self._progress(token, line)
-                return
-        for message in parse_child_line(line):
-            self._message(message)
-
-    def _message(self, message: Message | BadLine) -> None:
-        if isinstance(message, Response):
-            self._answered(message)
-        elif isinstance(message, Notification):
-            self._told(message)
-        elif isinstance(message, BadLine):
-            self._bad_line(message)
-        else:  # no revision without a handshake has requests of the server
-            self._counts.add("dropped.request_of_modern_child")
-            self._log_rarely("request of a child dropped: its revision has none", method=message.method)
-
     def _answered(self, response: Response) -> None:
         call = self._calls.get(response.id) if isinstance(response.id, int) else None
         if call is not None:
@@ -214,6 +181,11 @@ class Mux:
             call.sink.answered(response)
         elif not self._listens.answered(response):
             self._counts.add("dropped.answer_to_no_call")  # late after a cancellation, or of no known id
+
+    def _asked(self, request: Request) -> None:
+        """No revision without a handshake has requests of the server."""
+        self._counts.add("dropped.request_of_modern_child")
+        self._log_rarely("request of a child dropped: its revision has none", method=request.method)
 
     def _told(self, notification: Notification) -> None:
         if notification.method == "notifications/progress" and notification.subject is not None:
@@ -226,7 +198,7 @@ class Mux:
         elif not self._listens.told(notification):
             self._counts.add("dropped.notification_without_listen")
 
-    def _progress(self, token: int | str, line: bytes) -> None:
+    def _progress(self, token: Id | None, line: bytes) -> None:
         call = self._calls.get(token) if isinstance(token, int) else None
         raw_token = call.request.raw_token if call is not None else None
         if call is None or raw_token is None:
@@ -252,17 +224,10 @@ class Mux:
             self._counts.add("dropped.log_below_level")
 
     def _bad_line(self, line: BadLine) -> None:
-        self._counts.add(f"bad_line.{line.reason}")
-        self._log_rarely("bad line from the child; more within 10 s are only counted", reason=line.reason)
+        super()._bad_line(line)
         answered = call_answered_by(line.ends, self._calls)
         if answered is not None:
             self._fail(self._calls[answered], AnswerUnusable())
-
-    def _log_rarely(self, text: str, **extra: object) -> None:
-        now = self._clock()
-        if now - self._logged_at >= LOGGED_EVERY_SECONDS:
-            self._logged_at = now
-            logger.warning("%s", text, extra={"child": self._tag, **extra})
 
     def _is_late(self, call: MuxCall, now: float) -> bool:
         quiet, total = self._limits.call_timeout_seconds, self._limits.call_timeout_total_seconds

@@ -12,22 +12,21 @@ from collections.abc import Callable
 
 from msgspec import Raw
 
-from proxy.child.link import Line, Link
+from proxy.child.link import Link
 from proxy.observe import Counts
-from proxy.protocol.badlines import without_noise
 from proxy.protocol.changes import may_have_changed
-from proxy.protocol.child_lines import BadLine, parse_child_line, progress_token_of
-from proxy.protocol.ids import decode_text
+from proxy.protocol.child_lines import BadLine, parse_child_line
+from proxy.protocol.ids import Id, decode_text
 from proxy.protocol.input_requests import read_declared
 from proxy.protocol.jsontext import encode
 from proxy.protocol.kept_handshake import KeptHandshake, capabilities_of
 from proxy.protocol.messages import (
-    Message,
     Notification,
     Request,
     Response,
     pong,
 )
+from proxy.sessions.reader import Reader
 from proxy.sessions.replies import Replies
 from proxy.sessions.shared.attribution import Attribution
 from proxy.sessions.shared.calls import SharedCalls
@@ -39,8 +38,6 @@ from proxy.sessions.shared.watching import SUBSCRIBE, UNSUBSCRIBE, Watching
 
 logger = logging.getLogger(__name__)
 
-LOGGED_EVERY_SECONDS = 10.0
-
 _LIST_CHANGES = frozenset(f"notifications/{kind}/list_changed" for kind in ("tools", "prompts", "resources"))
 INITIALIZED = "notifications/initialized"
 """The child has been told that it is."""
@@ -48,7 +45,7 @@ ROOTS_CHANGED = "notifications/roots/list_changed"
 """Whose, the child could not tell."""
 
 
-class Hub:
+class Hub(Reader):
     """All sessions of one child.
 
     Args:
@@ -70,9 +67,7 @@ class Hub:
         clock: Callable[[], float],
         tag: str,
     ) -> None:
-        self._counts = counts
-        self._clock = clock
-        self._tag = tag
+        super().__init__(counts=counts, clock=clock, whose={"child": tag})
         self._link: Link | None = None
         self._handshake: KeptHandshake | None = None
         self._ports: dict[Port, None] = {}
@@ -84,7 +79,6 @@ class Hub:
         self._tasks = SharedTasks(self.calls.ask, self._attribution)
         self._questions = Questions(may_ask=may_ask, counts=counts)
         self._replies = Replies(limit_bytes=reply_backlog_bytes, counts=counts)
-        self._logged_at = -LOGGED_EVERY_SECONDS
 
     @property
     def ports(self) -> list[Port]:
@@ -173,7 +167,7 @@ class Hub:
                 elif isinstance(message, Response):
                     self._answered_by(port, message)
             except Exception:
-                logger.exception("line of a client not handled", extra={"child": self._tag})
+                logger.exception("line of a client not handled", extra=self._whose)
                 if isinstance(message, Request):
                     port.refuse(_id_of(message), -32603, "Internal error")
 
@@ -225,35 +219,11 @@ class Hub:
 
     # ---- from the child
 
-    def received(self, lines: list[Line]) -> None:
-        """Take some lines of the child's stdout. Never raises: a bug costs one line."""
-        lines, noise = without_noise(lines)
-        if noise:
-            self._counts.add("bad_line.not_json", noise)
-        for line in lines:
-            try:
-                self._line(line)
-            except Exception:
-                logger.exception("line of the child not handled", extra={"child": self._tag})
+    def _progress(self, token: Id | None, line: bytes) -> None:
+        self.calls.progress(token, line)
 
-    def _line(self, line: Line) -> None:
-        if isinstance(line, bytes):
-            token = progress_token_of(line)
-            if token is not None:
-                self.calls.progress(token, line)
-                return
-        for message in parse_child_line(line):
-            self._message(message)
-
-    def _message(self, message: Message | BadLine) -> None:
-        if isinstance(message, Response):
-            self.calls.answered(message)
-        elif isinstance(message, Request):
-            self._asked(message)
-        elif isinstance(message, Notification):
-            self._told(message)
-        else:
-            self._bad_line(message)
+    def _answered(self, response: Response) -> None:
+        self.calls.answered(response)
 
     def _asked(self, request: Request) -> None:
         if request.method == "ping":
@@ -273,7 +243,7 @@ class Hub:
     def _told(self, notification: Notification) -> None:
         method, params = notification.method, notification.members.get("params")
         if method == "notifications/progress":
-            self.calls.progress(notification.subject, notification.encode())
+            self._progress(notification.subject, notification.encode())
         elif method == "notifications/cancelled":
             port = self._questions.withdrawn(notification.subject)
             self._spread(notification, [port] if port is not None else [], "dropped.cancel_of_unknown_ask")
@@ -309,16 +279,8 @@ class Hub:
             port.deliver(line)
 
     def _bad_line(self, line: BadLine) -> None:
-        if self.calls.spoiled(line):
-            return
-        self._counts.add(f"bad_line.{line.reason}")
-        now = self._clock()
-        if now - self._logged_at >= LOGGED_EVERY_SECONDS:
-            self._logged_at = now
-            logger.warning(
-                "bad line from the child; more within 10 s are only counted",
-                extra={"child": self._tag, "reason": line.reason, "bytes": line.size_bytes},
-            )
+        if not self.calls.spoiled(line):
+            super()._bad_line(line)
 
     # ---- inside
 

@@ -377,7 +377,7 @@ def test_noise_costs_nothing_else() -> None:
 def test_a_fault_of_ours_costs_one_line(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     wires = Wires()
     _, sink = wires.begin(a_call(1))
-    name = "proxy.sessions.modern.mux.parse_child_line"
+    name = "proxy.sessions.reader.parse_child_line"
 
     def fail_once(line: Line) -> Any:
         monkeypatch.setattr(name, parse_child_line)
