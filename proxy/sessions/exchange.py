@@ -35,6 +35,7 @@ from proxy.protocol.messages import (
     refusal,
 )
 from proxy.protocol.routing import relates_to_a_call
+from proxy.protocol.tasks import MAX_TASK_TOKENS, begins_task
 from proxy.protocol.tokens import under_token, with_token
 from proxy.protocol.tool_rules import CALL, LIST, ToolRules
 from proxy.sessions.asks import Asks
@@ -71,6 +72,7 @@ class Exchange(Reader):
         self._child_ids: dict[Id, int] = {}  # the client's id of each open call -> ours
         self._queued: dict[Id | None, anyio.CancelScope] = {}  # requests that wait for their turn
         self._by_token: dict[Id, Call] = {}
+        self._task_tokens: dict[Id, None] = {}  # of calls that go on as tasks, the oldest first
         self._asks = Asks()
         self.streams = Streams(
             limits=limits,
@@ -255,7 +257,7 @@ class Exchange(Reader):
     def child_lost(self, error: ProxyError) -> None:
         """The child is gone, and another one will come: what was between it and the client is over."""
         self._unheard.clear()
-        self._reply_bytes = 0
+        self._task_tokens.clear()
         for ask in self._asks.all():
             self._asks.close(ask)
             if not self.streams.take_back(ask.ask_id) and ask.stream is not None:
@@ -293,6 +295,10 @@ class Exchange(Reader):
         if self.told is not None:
             self.told.settled(call.child_id, is_agreed=not response.is_error)
         self._close(call)
+        if call.progress_token is not None and not self.mints_tokens and begins_task(response.members):
+            self._task_tokens[call.progress_token] = None
+            if len(self._task_tokens) > MAX_TASK_TOKENS:
+                del self._task_tokens[next(iter(self._task_tokens))]
         if self.tools is not None and call.method == LIST and not response.is_error:
             response = self.tools.listed(response)
         self._note_if_lost(call.stream)
@@ -329,7 +335,10 @@ class Exchange(Reader):
     def _progress(self, token: Id | None, line: bytes) -> None:
         call = self._by_token.get(token) if token is not None else None
         if call is None:
-            self._counts.add("dropped.progress_of_no_call")
+            if token in self._task_tokens:
+                self.streams.deliver(one_line(line), related=True)
+            else:
+                self._counts.add("dropped.progress_of_no_call")
             return
         call.moved_at = self._clock()
         message = one_line(line)

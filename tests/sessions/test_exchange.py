@@ -103,6 +103,24 @@ LOG: Json = {"jsonrpc": "2.0", "method": "notifications/message", "params": {"le
 # ---- calls
 
 
+CREATED = {"task": {"taskId": "t", "status": "working"}}
+
+
+@pytest.mark.parametrize(("result", "is_heard"), [(CREATED, True), ({"task": {}}, False), ({"taskId": "t"}, False)])
+def test_a_call_that_goes_on_as_a_task_keeps_its_progress_token(result: Json, is_heard: bool) -> None:
+    """Spec: 2025-11-25 basic/utilities/tasks, Progress: it is used "throughout the task's lifetime"."""
+    pair = Pair()
+    listen = pair.exchange.streams.listen()
+    pair.call(1, params={"_meta": {"progressToken": 5}, "task": {}})
+    pair.child_answers(pair.last_sent["id"], result)
+
+    pair.child_says({"jsonrpc": "2.0", "method": "notifications/progress", "params": {"progressToken": 5}})
+    pair.child_says({"jsonrpc": "2.0", "method": "notifications/progress", "params": {"progressToken": "5"}})
+
+    assert [m["params"] for m in got(listen)] == ([{"progressToken": 5}] if is_heard else [])
+    assert pair.counts.snapshot()["dropped.progress_of_no_call"] == (1 if is_heard else 2)
+
+
 @pytest.mark.parametrize("request_id", [0, "0", 7, "7", -1, 2**63 + 1, "", "\u2028"])
 def test_an_answer_carries_the_clients_id_with_its_type(request_id: Any) -> None:
     pair = Pair()

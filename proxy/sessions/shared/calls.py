@@ -13,6 +13,7 @@ from proxy.protocol.child_lines import BadLine
 from proxy.protocol.ids import Id, IdMinter
 from proxy.protocol.jsontext import encode
 from proxy.protocol.messages import Notification, Request, Response, cancellation
+from proxy.protocol.tasks import MAX_TASK_TOKENS, begins_task
 from proxy.protocol.tokens import under_token, with_token
 from proxy.sessions.shared.attribution import Attribution
 from proxy.sessions.shared.port import Port, Read, SharedCall
@@ -34,6 +35,7 @@ class SharedCalls:
         self._minter = IdMinter()
         self._calls: dict[int, SharedCall] = {}
         self._own: dict[int, Callable[[Response], None] | None] = {}  # requests that no session has made
+        self._as_tasks: dict[int, SharedCall] = {}  # those that were answered and go on; the oldest first
         self.given = 0
         """Requests of sessions that the child was given so far."""
 
@@ -74,6 +76,8 @@ class SharedCalls:
         for call in list(port.calls.values()):
             self._send(cancellation(call.child_id, reason="The session has ended"))
             self._drop(call)
+        for child_id in [child_id for child_id, call in self._as_tasks.items() if call.port is port]:
+            del self._as_tasks[child_id]
 
     # ---- from the child
 
@@ -85,6 +89,10 @@ class SharedCalls:
             self._close(call)
             members = response.members if call.read is None else call.read(call.port, response.members)
             call.port.answer(call.port_id, members)
+            if call.raw_token is not None and begins_task(members):
+                self._as_tasks[child_id] = call
+                if len(self._as_tasks) > MAX_TASK_TOKENS:
+                    del self._as_tasks[next(iter(self._as_tasks))]
         elif child_id in self._own:
             on_answer = self._own.pop(child_id)
             self._attribution.has_told(child_id)
@@ -106,7 +114,8 @@ class SharedCalls:
 
     def progress(self, token: Id | None, line: bytes) -> None:
         """Tell a session of the progress of its call."""
-        call = self._calls.get(token) if isinstance(token, int) else None
+        child_id = token if isinstance(token, int) else 0
+        call = self._calls.get(child_id) or self._as_tasks.get(child_id)
         if call is None or call.raw_token is None:
             self._counts.add("dropped.progress_of_no_call")
             return

@@ -990,6 +990,26 @@ def test_what_names_its_task_is_for_the_session_of_the_task_whoever_else_calls()
     assert (heard(one, other), answers_of(stage)) == ([[], []], [-32603])
 
 
+def test_the_progress_of_a_task_reaches_the_session_under_the_token_of_its_call() -> None:
+    stage = Stage()
+    one, other = stage.clients(2)
+    one.calls(1, name="x", task={}, _meta={"progressToken": "mine"})
+    other.calls(1, name="x", _meta={"progressToken": "mine"})
+    asked, of_other = stage.take()
+    stage.answers(asked["id"], task={"taskId": "t1", "status": "working"})
+    stage.answers(of_other["id"])
+    heard(one, other)
+
+    for each in (asked, of_other):
+        stage.tells("notifications/progress", progressToken=each["id"], progress=1)
+    assert [[m["params"]["progressToken"] for m in each] for each in heard(one, other)] == [["mine"], []]
+
+    stage.hub.leave(one.port)
+    stage.tells("notifications/progress", progressToken=asked["id"], progress=2)
+    assert heard(one, other) == [[], []]
+    assert stage.hub.calls._as_tasks == {}
+
+
 def test_a_session_whose_task_asks_is_asked_while_it_waits_for_the_result() -> None:
     stage = Stage(may_ask=True)
     client = stage.client(sampling={})
