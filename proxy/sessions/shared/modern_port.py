@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from msgspec import Raw
 
-from proxy.child.link import ChildLink, Line
+from proxy.child.link import Line
 from proxy.errors import ProxyError
 from proxy.protocol.client_messages import parse_client_message
 from proxy.protocol.envelope import read_envelope
@@ -26,6 +26,7 @@ from proxy.protocol.translate_to_modern import error_object
 from proxy.sessions.modern.child import SharedChild
 from proxy.sessions.modern.listens import Listen
 from proxy.sessions.modern.mux import MuxCall
+from proxy.sessions.shared.shared_link import SharedLink
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ class _Sink:
         self.port.failed(self.id, self.raw_id, error, is_listen=self.is_listen)
 
 
-class ModernPort(ChildLink):
+class ModernPort(SharedLink):
     """One session's way to a shared child of 2026-07-28, as a link to one of its own, but never left unread.
 
     Args:
@@ -74,11 +75,9 @@ class ModernPort(ChildLink):
         on_lines: Callable[[list[Line]], None],
         on_gone: Callable[[int | None], None],
     ) -> None:
+        super().__init__(on_lines=on_lines, on_gone=on_gone)
         self._child = child
-        self._on_lines = on_lines
-        self._on_gone = on_gone
         self._open: dict[Id, MuxCall | Listen] = {}
-        self._is_closed = False
         child.users[self] = self._lost
 
     @property
@@ -152,31 +151,7 @@ class ModernPort(ChildLink):
         """For how long the child has not read its stdin although something waits for it."""
         return 0.0 if self._is_closed else self._child.mux.link.stuck_seconds()
 
-    def pause(self) -> None:
-        """Does nothing: others need what the child says."""
-
-    def resume(self) -> None:
-        """Does nothing, as `pause`."""
-
-    @property
-    def is_shared(self) -> bool:
-        """It is."""
-        return True
-
-    def deliver_to(self, on_lines: Callable[[list[Line]], None]) -> None:
-        """From now on somebody else gets the lines."""
-        self._on_lines = on_lines
-
     # ---- towards the session
-
-    def deliver(self, line: bytes) -> None:
-        """Give the session a line as if its own child had written it. Never raises: others wait for theirs."""
-        if self._is_closed:
-            return
-        try:
-            self._on_lines([line])
-        except Exception:
-            logger.exception("line of a shared child not handled", extra={"child": self._child.tag})
 
     def forget(self, request_id: Id) -> None:
         """A request is answered."""

@@ -6,13 +6,14 @@ from typing import Protocol
 
 from msgspec import Raw
 
-from proxy.child.link import ChildLink, Line, Link
+from proxy.child.link import Line, Link
 from proxy.errors import ProxyError
 from proxy.protocol.badlines import unusable_answer
 from proxy.protocol.child_lines import BadLine
 from proxy.protocol.input_requests import Declared
 from proxy.protocol.jsontext import Members, encode
 from proxy.protocol.translate_to_modern import error_object
+from proxy.sessions.shared.shared_link import SharedLink
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +71,7 @@ class Behind(Protocol):
         """A session has ended."""
 
 
-class Port(ChildLink):
+class Port(SharedLink):
     """One session's way to a child that it has not for itself: as a link to a child of its own, but never left unread.
 
     Attributes:
@@ -83,6 +84,7 @@ class Port(ChildLink):
     def __init__(
         self, behind: Behind, *, on_lines: Callable[[list[Line]], None], on_gone: Callable[[int | None], None]
     ) -> None:
+        super().__init__(on_lines=on_lines, on_gone=on_gone)
         self.calls: dict[int, SharedCall] = {}
         self.waiting: set[int] = set()
         self.declared: Declared | None = None
@@ -90,9 +92,6 @@ class Port(ChildLink):
         self.was_killed = False
         """Never: whoever leaves a port ends no process."""
         self._behind = behind
-        self._on_lines = on_lines
-        self._on_gone = on_gone
-        self._is_closed = False
 
     @property
     def link(self) -> "Port":
@@ -138,31 +137,7 @@ class Port(ChildLink):
         link = self._behind.link
         return link.stuck_seconds() if link is not None and not self._is_closed else 0.0
 
-    def pause(self) -> None:
-        """Does nothing: others need what the child says."""
-
-    def resume(self) -> None:
-        """Does nothing, as `pause`."""
-
-    @property
-    def is_shared(self) -> bool:
-        """It is."""
-        return True
-
-    def deliver_to(self, on_lines: Callable[[list[Line]], None]) -> None:
-        """From now on somebody else gets the lines."""
-        self._on_lines = on_lines
-
     # ---- towards the session
-
-    def deliver(self, line: Line) -> None:
-        """Give the session a line as if its own child had written it. Never raises: others wait for theirs."""
-        if self._is_closed:
-            return
-        try:
-            self._on_lines([line])
-        except Exception:
-            logger.exception("line of a shared child not handled", extra={"pid": self.pid})
 
     def answer(self, port_id: int, members: Members) -> None:
         """Answer a request of the session with the result or the error among these members."""
