@@ -126,7 +126,7 @@ class Http1Protocol(HttpToolsProtocol):
         if unsent and not 0 < self._unsent_bytes <= unsent:
             self._moved_at = now
         elif unsent and now - self._moved_at > self._limits.slow_reader_timeout_seconds:
-            self._counts.add("cut.slow_reader")
+            self._counts.add("cut.slow_connection")
             self.transport.abort()
         self._unsent_bytes = unsent
         return unsent == 0

@@ -153,6 +153,7 @@ async def test_a_client_that_takes_nothing_of_its_answer_is_cut_and_a_slow_one_i
     assert connection.after(20) == ""  # something was taken
     assert connection.after(39) == ""
     assert connection.after(41) == "aborted"
+    assert connection.counts.snapshot() == {"cut.slow_connection": 1}  # its stream may have been counted already
 
 
 async def test_a_client_that_sends_on_after_its_answer_is_cut_off_soon() -> None:
