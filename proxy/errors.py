@@ -16,6 +16,7 @@
     │   ├── ChildExited · ChildOverMemory · AnswerUnusable
     │   └── CallTimedOut · ChildNotReading
     ├── SessionEnded         nobody's: the session ended while a call was open
+    ├── Stopped              nobody's: a shutdown, or a new configuration, cut a call off
     ├── EventsGone           nobody's: what a client comes back for is kept no more
     └── CapacityReached      we are full, or going away
         └── TooManyConnections · TooManySessions · TooManyCalls · TooManyStreams · TooManyUploads
@@ -226,6 +227,10 @@ class ChildNotReading(ChildFault):
 
 class SessionEnded(ProxyError):
     message = "The session ended before the request was answered"
+
+
+class Stopped(ProxyError):
+    message = "The server was stopped before the request was answered; it may have been carried out"
 
 
 class EventsGone(ProxyError):

@@ -89,6 +89,7 @@ REFUSALS: dict[type[ProxyError], Refusal] = {
     errors.CallTimedOut: Refusal(504, INTERNAL_ERROR),
     errors.ChildNotReading: Refusal(504, INTERNAL_ERROR),
     errors.SessionEnded: Refusal(500, INTERNAL_ERROR),
+    errors.Stopped: Refusal(500, INTERNAL_ERROR),
     errors.EventsGone: Refusal(500, INTERNAL_ERROR),
     errors.TooManySessions: _FULL,
     errors.TooManyCalls: _FULL,

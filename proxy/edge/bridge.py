@@ -122,10 +122,10 @@ class Bridge:
             task_status.started()
             await server.retired.wait()
 
-    async def _retire(self, server: Served) -> None:
+    async def _retire(self, server: Served, reason: str) -> None:
         """Let a server that is in the directory no more finish what is open."""
         try:
-            await server.drain(self._grace_seconds)
+            await server.drain(self._grace_seconds, reason)
             logger.info("server retired", extra={"server": server.name})
         except Exception:  # of one server; in this task group it would end all others
             logger.exception("server retired badly", extra={"server": server.name})
@@ -168,7 +168,9 @@ class Bridge:
         if self._tasks is not None:
             self._retiring.update(gone)
             for server in gone:
-                self._tasks.start_soon(self._retire, server)
+                is_there = server.name in self.directory.servers
+                reason = "its configuration has changed" if is_there else "its server was removed"
+                self._tasks.start_soon(self._retire, server, reason)
             for server in added:
                 await self._tasks.start(self._own, server)
         names = {server.name for server in gone}

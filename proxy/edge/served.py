@@ -155,16 +155,16 @@ class Served:
                     finally:
                         tasks.cancel_scope.cancel()
 
-    async def drain(self, grace_seconds: float) -> None:
+    async def drain(self, grace_seconds: float, reason: str = "shutdown") -> None:
         """Begin nothing new, let open calls finish for so long, then end everything. Waits for the children."""
-        self.warm.close("shutdown")
+        self.warm.close(reason)
         async with anyio.create_task_group() as drains:
-            drains.start_soon(self._drain_sessions, grace_seconds)
-            drains.start_soon(self.modern.drain, grace_seconds)
+            drains.start_soon(self._drain_sessions, grace_seconds, reason)
+            drains.start_soon(self.modern.drain, grace_seconds, reason)
 
-    async def _drain_sessions(self, grace_seconds: float) -> None:
-        await self.manager.drain(grace_seconds)
-        await self.sharing.drain()
+    async def _drain_sessions(self, grace_seconds: float, reason: str) -> None:
+        await self.manager.drain(grace_seconds, reason)
+        await self.sharing.drain(reason)
 
     @property
     def was_cut(self) -> bool:
@@ -172,7 +172,7 @@ class Served:
         return self.manager.was_cut or self.sharing.cut > 0 or self.modern.pool.cut > 0
 
     def end_all(self, reason: str) -> None:
-        """End every session and every child; open calls get the error of a shutdown."""
+        """End every session and every child; calls that a child may have carried out get an error that says so."""
         self.manager.end_all(reason)
         self.sharing.end_all(reason)
         self.modern.pool.end_all(reason)

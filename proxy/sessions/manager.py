@@ -13,7 +13,7 @@ import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
 from proxy.child.spec import ChildSpec
-from proxy.errors import Draining, OutOfResources, SessionNotFound, TooManySessions
+from proxy.errors import Draining, OutOfResources, SessionNotFound, Stopped, TooManySessions
 from proxy.observe import Counts
 from proxy.protocol.lifecycle import State
 from proxy.protocol.tool_rules import ToolRules
@@ -477,7 +477,7 @@ class SessionManager:
                 logger.exception("streams not ended", extra={"session": session.tag})
 
     def end_all(self, reason: str) -> None:
-        """End every session; open calls get the error of a shutdown."""
+        """End every session; a call that a child may have carried out is not to be tried again by itself."""
         self._is_ending = True
         for session in (*self._sessions.values(), *self._unpublished, *self._ahead):
             calls = session.exchange.calls_in_flight
@@ -485,14 +485,14 @@ class SessionManager:
                 logger.warning("open calls cut off", extra={"session": session.tag, "calls": calls, "reason": reason})
             self._cut += calls
             try:
-                session.end(reason, Draining())
+                session.end(reason, Draining() if session.version is None else Stopped())
             except Exception:  # of one session: the others must end all the same
                 logger.exception("session ended badly", extra={"session": session.tag, "pid": session.pid})
             self._forget(session)
         if self._shared is not None:  # whoever waits for it would hold up the end
             self._shared.end_all(reason)
 
-    async def drain(self, grace_seconds: float) -> None:
+    async def drain(self, grace_seconds: float, reason: str = "shutdown") -> None:
         """Begin nothing new, let open calls finish for `grace_seconds`, then end every session.
 
         Waits until every child is gone.
@@ -502,7 +502,7 @@ class SessionManager:
         with anyio.move_on_after(grace_seconds):
             while self.calls_in_flight or self._spawning or self.is_awaited():
                 await self._places.changed(CHECK_SECONDS)
-        self.end_all("shutdown")
+        self.end_all(reason)
         await self._all_gone()
 
     @property

@@ -182,7 +182,7 @@ async def test_a_call_that_never_ends_does_not_keep_the_server_for_ever(no_death
         async with anyio.create_task_group() as tasks:
             (held,) = await client.hold(tasks, call(1, "hold"))
             signal.raise_signal(signal.SIGTERM)
-            assert error_of(await held.response()) == (503, -32603, 1)
+            assert error_of(await held.response()) == (500, -32603, 1)
 
 
 def test_an_application_can_be_run_again_and_again() -> None:

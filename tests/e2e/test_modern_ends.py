@@ -71,7 +71,7 @@ async def test_what_does_not_finish_is_told_and_counted() -> None:
                 pids = children_of(daemon.pid)
                 daemon.signal(signal.SIGTERM)
 
-        assert told == [(503, -32603, "h")]
+        assert told == [(500, -32603, "h")]
         assert daemon.wait() == 1
         await until_gone(*pids)
 

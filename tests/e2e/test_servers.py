@@ -122,8 +122,10 @@ async def test_a_reload_adds_changes_and_removes_and_leaves_the_unchanged_alone(
             assert (await removed.post(request(1, "ping"))).status_code == 404
             await same.answer(call("r", "release"))
             assert (await held.response()).json()["result"] == {"released": True}
-            failed = (await open_call.response()).json()  # its drain had its time
-            assert failed["id"] == "h" and failed["error"]["code"] == -32603
+            failed = await open_call.response()  # its drain had its time
+            assert error_of(failed) == (500, -32603, "h") and "retry-after" not in failed.headers
+            assert "may have been carried out" in failed.text
+    assert "its configuration has changed" in daemon.log and "its server was removed" in daemon.log
 
 
 async def test_sigterm_waits_for_the_open_calls_of_a_server_that_was_taken_away(tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ async def test_a_call_that_does_not_end_is_cut_within_the_drain_limit() -> None:
             (held,) = await client.hold(tasks, call(1, "hold"))
             daemon.signal()
 
-            assert error_of(await held.response()) == (503, -32603, 1)
+            assert error_of(await held.response()) == (500, -32603, 1)
             assert await ended(daemon, 5) == 1
 
 
@@ -127,7 +127,7 @@ async def test_a_second_signal_ends_everything_at_once() -> None:
             assert not held.has_arrived
             daemon.signal()
 
-            assert error_of(await held.response()) == (503, -32603, 1)
+            assert error_of(await held.response()) == (500, -32603, 1)
             assert await ended(daemon, 5) == 1
 
 

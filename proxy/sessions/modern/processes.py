@@ -15,7 +15,7 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from proxy.child.process import Child, open_child
 from proxy.child.spec import ChildSpec
-from proxy.errors import ChildStartFailed, Draining, SessionEnded, TooManyCalls
+from proxy.errors import ChildStartFailed, Draining, SessionEnded, Stopped, TooManyCalls
 from proxy.observe import Counts
 from proxy.sessions.modern.child import SharedChild
 from proxy.sessions.modern.limits import ModernLimits
@@ -240,7 +240,7 @@ class Processes:
                 logger.warning("open calls cut off", extra={"child": child.tag, "calls": calls, "reason": reason})
             self.cut += calls
             try:
-                child.end(reason, Draining())
+                child.end(reason, Stopped() if child.is_ready else Draining())
             except Exception:  # of one child: the others must end all the same
                 logger.exception("shared child ended badly", extra={"child": child.tag, "pid": child.pid})
         self._on_changed()

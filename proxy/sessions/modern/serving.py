@@ -370,14 +370,14 @@ class ModernServing:
         for child in self.pool.children:
             child.mux.complete_listens()
 
-    async def drain(self, grace_seconds: float) -> None:
+    async def drain(self, grace_seconds: float, reason: str = "shutdown") -> None:
         """Begin nothing new, let open calls finish for `grace_seconds`, then end every child. Waits for their ends."""
         self._is_draining = True
         self.end_listens()
         with anyio.move_on_after(grace_seconds):
             while self.calls_in_flight or len(self.continuations):
                 await self._places.changed(CHECK_SECONDS)
-        self.pool.end_all("shutdown")
+        self.pool.end_all(reason)
         await self.pool.all_gone()
 
 

@@ -320,9 +320,9 @@ class SharedChildren:
             process.end(reason, Draining())
         self._places.wake()
 
-    async def drain(self) -> None:
+    async def drain(self, reason: str = "shutdown") -> None:
         """Begin nothing new, and wait until no process is left. For when its sessions have ended."""
-        self.end_all("shutdown")
+        self.end_all(reason)
         await self.all_gone()
 
     async def all_gone(self) -> None:

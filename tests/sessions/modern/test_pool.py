@@ -16,6 +16,7 @@ from proxy.errors import (
     Draining,
     ProxyError,
     SessionEnded,
+    Stopped,
     TooManyCalls,
 )
 from proxy.sessions.modern import processes
@@ -386,7 +387,7 @@ async def test_what_does_not_end_in_time_is_cut_and_counted(tmp_path: Path) -> N
         held = await served.begin(a_call(1, "hold"))
         await served.serving.drain(0.1)
 
-        with pytest.raises(Draining):
+        with pytest.raises(Stopped):
             await answer_of(held)
         assert served.pool.cut == 1
 
