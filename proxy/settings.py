@@ -152,7 +152,7 @@ class Settings(BaseSettings):
     """Open sessions, each with a child. A runaway backstop, not a capacity plan."""
 
     max_children: Annotated[Count, Field(ge=1, le=100_000)] = 256
-    """Processes, those included that are being ended."""
+    """Processes, those included that are being ended: of all servers, and of each; one server may have fewer."""
 
     idle_timeout_seconds: OptionalSeconds = 1800.0
     """A session without a connection ends. Most clients never say goodbye."""

@@ -12,6 +12,9 @@ from proxy.config.shell import advice, shell_syntax
 from proxy.settings import Settings
 from proxy.sources import allowed, option_name
 
+_OF_ALL = {"max_children"}
+"""Settings of a server that hold all servers together, too."""
+
 _OF_A_SERVER = frozenset({"command", "argv", "demo", "env", "cwd", "max_json_depth", "ping_interval_seconds"})
 """What else makes a server what it is; all that is left belongs to the listener, the daemon and its logs."""
 
@@ -97,7 +100,7 @@ def is_same_server(one: Settings, other: Settings) -> bool:
 
 def needs_restart(one: Settings, other: Settings) -> list[str]:
     """Settings of the daemon in which these two differ: they are looked at when it starts, and not again."""
-    fields = Settings.model_fields.keys() - (PER_SERVER | _OF_A_SERVER | _NAMES_SERVERS)
+    fields = Settings.model_fields.keys() - ((PER_SERVER - _OF_ALL) | _OF_A_SERVER | _NAMES_SERVERS)
     return sorted(option_name(field) for field in fields if getattr(one, field) != getattr(other, field))
 
 

@@ -25,7 +25,7 @@ from proxy.edge.served import Served, Shared
 from proxy.edge.shutdown import Shutdown
 from proxy.edge.uploads import Uploads
 from proxy.observe import Counts
-from proxy.sessions.places import Places
+from proxy.sessions.house import House
 from proxy.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -60,13 +60,13 @@ class Bridge:
         self.on_child_exit: Callable[[int], None] = lambda _: None
         self._is_daemon = is_daemon
         self.marker = secrets.token_hex(16)
-        self.places = Places(max_children=settings.max_children, counts=self.counts)
+        self.places = House(max_children=settings.max_children, counts=self.counts)
         self._shutdown = Shutdown(self._wind_down)
         self._presence = Presence(on_tick=self._shutdown.look)
         self._uploads = _uploads(settings, self.counts)
         self._shared = Shared(
             marker=self.marker,
-            places=self.places,
+            house=self.places,
             counts=self.counts,
             presence=self._presence,
             uploads=self._uploads,

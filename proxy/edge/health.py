@@ -19,7 +19,7 @@ from proxy.child.spec import ProgramNotFound, find_program
 from proxy.edge.directory import Directory
 from proxy.edge.served import Served
 from proxy.observe import Counts
-from proxy.sessions.places import Places
+from proxy.sessions.house import House
 from proxy.version import __version__
 
 
@@ -28,7 +28,7 @@ class Health:
     """The health endpoints of one bridge."""
 
     directory: Directory
-    places: Places
+    places: House
     counts: Counts
     is_running: Callable[[], bool]
     started_at: float
@@ -84,6 +84,7 @@ def _server(server: Served) -> dict[str, Any]:
         "era": manager.era.report(),
         "paths": manager.paths,
         "sessions": manager.session_count,
+        "children": {"now": server.places.taken, "limit": server.places.max_children},
         "shared": server.sharing.report(),
         "modern": server.modern.report(),
         "pool": server.warm.report(),
@@ -95,7 +96,7 @@ def _unready(server: Served) -> str | None:
     if manager.is_draining:
         return "draining"
     if not manager.could_make_room:
-        return "no room for a session"
+        return f"server {server.name}: no room for a session"
     if manager.starts.circuit == "open":
         return f"server {server.name}: circuit open, its starts fail"
     if manager.starts.last_failed:

@@ -27,6 +27,7 @@ from proxy.protocol.tool_rules import ToolRules
 from proxy.protocol.versions import LEGACY_VERSIONS
 from proxy.sessions.era import ServerEra
 from proxy.sessions.exits import Exits
+from proxy.sessions.house import House
 from proxy.sessions.kept import Kept
 from proxy.sessions.limits import SessionLimits
 from proxy.sessions.manager import SessionManager
@@ -47,7 +48,7 @@ class Shared:
 
     marker: str
     """Of the bridge, in the environment of every child."""
-    places: Places
+    house: House
     counts: Counts
     presence: Presence
     uploads: Uploads
@@ -64,6 +65,7 @@ class Served:
     Attributes:
         name: By which it is served.
         spec: How its children are started.
+        places: Room for its children.
         warm: Children that are ready before anybody asks.
         kept: Children that have served a call and wait for another.
         manager: The sessions of its clients.
@@ -82,36 +84,37 @@ class Served:
         """Set when it is served no more and nothing of it is left."""
         self.settings = settings
         self.spec = child_spec(settings, marker=shared.marker)
+        self.places = places = Places(max_children=settings.max_children, house=shared.house)
         era = ServerEra(settings.child_era)
         is_sessionless = settings.isolation == "request"
         on_exit = "end" if is_sessionless and settings.on_child_exit == "respawn" else settings.on_child_exit
         exits = Exits(on_exit, on_exit=shared.on_child_exit)
-        self.warm = _warm_pool(settings, shared)
-        self.kept = _kept(settings, shared)
+        self.warm = _warm_pool(settings, shared, places)
+        self.kept = _kept(settings, places)
         starts = Starts(time.monotonic, max_failed=settings.max_failed_starts, counts=shared.counts, name=name)
         session_isolation = Isolation("auto" if settings.isolation == "shared" else "request", is_local=shared.is_local)
         self.gives_each_session_a_process = settings.isolation == "shared" and not session_isolation.shares
         """Whether clients with a session share nothing although they are to share."""
-        self.sharing = _sharing(settings, shared, spec=self.spec, era=era, starts=starts, exits=exits)
+        self.sharing = _sharing(settings, shared, places, spec=self.spec, era=era, starts=starts, exits=exits)
         self.manager = SessionManager(
             spec=self.spec,
             limits=_session_limits(settings),
             counts=shared.counts,
             # Without sessions, places for children are the only bound.
             max_sessions=settings.max_children + 1 if is_sessionless else settings.max_sessions,
-            places=shared.places,
+            places=places,
             era=era,
             exits=exits,
             warm=self.warm,
             starts=starts,
             shared=self.sharing if session_isolation.shares else None,
         )
-        self._trials = _trials(self.manager, starts, settings, shared)
+        self._trials = _trials(self.manager, starts, settings, places)
         self.modern = ModernServing(
             spec=self.spec,
             limits=_modern_limits(settings),
             counts=shared.counts,
-            places=shared.places,
+            places=places,
             era=era,
             starts=starts,
             exits=exits,
@@ -130,7 +133,7 @@ class Served:
             uploads=shared.uploads, max_json_depth=settings.max_json_depth, stripped=settings.strip_capability
         )
         limits = _edge_limits(settings)
-        self.sessionless = _sessionless(self.manager, self.kept, settings, shared) if is_sessionless else None
+        self.sessionless = _sessionless(self.manager, self.kept, settings, shared, places) if is_sessionless else None
         legacy: LegacyEndpoint | SessionlessEndpoint
         self.legacy_sse: LegacySse | None = None
         if self.sessionless is not None:
@@ -146,7 +149,7 @@ class Served:
     async def run(self) -> AsyncIterator[None]:
         """Serve while the block is open. On the way out every session ends and every child is gone."""
         sessionless = self.sessionless.run() if self.sessionless is not None else nullcontext()
-        with self.kept.run():
+        with self.places.open(), self.kept.run():
             async with self.sharing.run(), self.manager.run(), sessionless, self.modern.run(), self.warm.run():
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(self._trials.run)
@@ -158,6 +161,7 @@ class Served:
     async def drain(self, grace_seconds: float, reason: str = "shutdown") -> None:
         """Begin nothing new, let open calls finish for so long, then end everything. Waits for the children."""
         self.warm.close(reason)
+        self.places.close()
         async with anyio.create_task_group() as drains:
             drains.start_soon(self._drain_sessions, grace_seconds, reason)
             drains.start_soon(self.modern.drain, grace_seconds, reason)
@@ -183,31 +187,31 @@ class Served:
         self.modern.end_listens()
 
 
-def _warm_pool(settings: Settings, shared: Shared) -> WarmPool:
+def _warm_pool(settings: Settings, shared: Shared, places: Places) -> WarmPool:
     return WarmPool(
         size=settings.pool_size,
         max_age_seconds=settings.pool_max_age_seconds,
         start_timeout_seconds=settings.start_timeout_seconds,
-        places=shared.places,
+        places=places,
         counts=shared.counts,
     )
 
 
-def _kept(settings: Settings, shared: Shared) -> Kept:
+def _kept(settings: Settings, places: Places) -> Kept:
     return Kept(
-        shared.places,
+        places,
         max_children=settings.max_reused_children if settings.reuse_children else 0,
         max_calls=settings.child_max_calls,
         max_age_seconds=settings.child_max_age_seconds,
     )
 
 
-def _trials(manager: SessionManager, starts: Starts, settings: Settings, shared: Shared) -> Trials:
+def _trials(manager: SessionManager, starts: Starts, settings: Settings, places: Places) -> Trials:
     newest = settings.protocol_version
     return Trials(
         starts,
         open_ahead=manager.open_ahead,
-        places=shared.places,
+        places=places,
         version=newest if newest in LEGACY_VERSIONS else LEGACY_VERSIONS[-1],
         start_timeout_seconds=settings.start_timeout_seconds,
         place_timeout_seconds=settings.place_timeout_seconds,
@@ -215,13 +219,13 @@ def _trials(manager: SessionManager, starts: Starts, settings: Settings, shared:
 
 
 def _sharing(
-    settings: Settings, shared: Shared, *, spec: ChildSpec, era: ServerEra, starts: Starts, exits: Exits
+    settings: Settings, shared: Shared, places: Places, *, spec: ChildSpec, era: ServerEra, starts: Starts, exits: Exits
 ) -> SharedChildren:
     return SharedChildren(
         spec=spec,
         limits=_session_limits(settings),
         counts=shared.counts,
-        places=shared.places,
+        places=places,
         era=era,
         starts=starts,
         exits=exits,
@@ -231,11 +235,13 @@ def _sharing(
     )
 
 
-def _sessionless(manager: SessionManager, kept: Kept, settings: Settings, shared: Shared) -> Sessionless:
+def _sessionless(
+    manager: SessionManager, kept: Kept, settings: Settings, shared: Shared, places: Places
+) -> Sessionless:
     return Sessionless(
         manager,
         counts=shared.counts,
-        places=shared.places,
+        places=places,
         newest_version=settings.protocol_version,
         start_timeout_seconds=settings.start_timeout_seconds,
         kept=kept,

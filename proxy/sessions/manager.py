@@ -400,7 +400,7 @@ class SessionManager:
 
     async def _ready_or_place(self) -> Session | None:
         """A session that was begun ahead, or None and a place for a new one."""
-        with self._places.wish() as make_room, anyio.move_on_after(self._limits.place_timeout_seconds):
+        with self._places.wish() as wish, anyio.move_on_after(self._limits.place_timeout_seconds):
             while True:
                 if self._is_draining:
                     raise Draining
@@ -410,8 +410,10 @@ class SessionManager:
                     ready = self._take_ready()
                     if ready is not None or self._take_place():
                         return ready
-                    if not make_room():
+                    if not wish.make_room():
                         self._make_room()
+                else:
+                    wish.rest()
                 # Not only woken: an unused session may become old enough to go meanwhile.
                 await self._places.changed(1.0)
         self._counts.add("refused.too_many_sessions")

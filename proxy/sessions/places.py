@@ -1,22 +1,16 @@
-"""Is there room for one more process?"""
+"""Is there room for one more process of this server?"""
 
 import asyncio
-import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-import anyio
-
-from proxy.child.memory import MemoryWatch
 from proxy.child.process import Child
 from proxy.child.strays import StrayFinder
 from proxy.child.turns import Turns
-from proxy.child.watch import NoWatch, ProcessWatch
-from proxy.observe import Counts
+from proxy.child.watch import ProcessWatch
+from proxy.sessions.house import Holding, House
 from proxy.sessions.warm.slots import Slots
-
-logger = logging.getLogger(__name__)
 
 ASK_AGAIN_SECONDS = 1.0
 """One who waits has one process end for him; when that was in vain, because somebody was quicker, another."""
@@ -32,136 +26,188 @@ class Spares(Protocol):
         """How many there are."""
 
 
+class Wish:
+    """One who may have to wait for a place."""
+
+    def __init__(self, places: "Places") -> None:
+        self._places = places
+        self._asked_at: float | None = None
+        self._is_granted = False
+        self.is_open = False
+
+    def make_room(self) -> bool:
+        """Have a process end that is nobody's yet, again only after `ASK_AGAIN_SECONDS`; one of those who want a place.
+
+        Returns whether one ends for this wish.
+        """
+        now = asyncio.get_running_loop().time()
+        self.is_open = True
+        if self._asked_at is None or now - self._asked_at >= ASK_AGAIN_SECONDS:
+            self._asked_at = now
+            self._is_granted = self._places.house.end_spare(self._places)
+        return self._is_granted
+
+    def rest(self) -> None:
+        """A place would be of no use just now: whoever else waits may have it."""
+        if self.is_open:
+            self.is_open = False
+            self._places.wake()
+
+
 class Places:
-    """The child processes of a bridge, those included that are being ended, and those who wait for room for one.
+    """The places of one server in the house of a bridge.
 
     Args:
         max_children: Processes at once.
-        counts: What an operator may see.
+        house: Where they are; one of their own if not given.
     """
 
-    def __init__(self, *, max_children: int, counts: Counts | None = None) -> None:
+    def __init__(self, *, max_children: int, house: House | None = None) -> None:
         self._max_children = max_children
+        self._is_closed = False
+        self.house = house or House(max_children=max_children)
+        if house is None:
+            self.house.tenants.append(self)
         self._taken = 0
-        self._live: set[Child] = set()
-        self._waiters: list[asyncio.Future[None]] = []
-        self.finder = StrayFinder()
-        """Finds what has left the groups of those that end; shared, so that one look serves all."""
-        self.watch: ProcessWatch = NoWatch()
-        """Who else is told of every process; set before the first."""
-        self.turns = Turns()
-        """Keeps those that flood from holding up the others."""
-        self.memory = MemoryWatch(counts or Counts())
-        """Ends those that take too much; somebody has to run it."""
+        self._wishes: list[Wish] = []
         self.evictors: list[Callable[[], bool]] = []
         """Each ends one process that could go, and says whether there was one."""
         self.spares: list[Spares] = []
         """What goes before any of these."""
-        self.slots = Slots()
-        """For processes that are started before somebody needs them."""
-        self._wanted = 0  # by those who have asked for room and still wait
+
+    @contextmanager
+    def open(self) -> Iterator[None]:
+        """Be one of those for whom places are kept, while the block is open."""
+        self._is_closed = False
+        self.house.tenants.append(self)
+        try:
+            yield
+        finally:
+            self.house.tenants.remove(self)
+            self.house.wake()
+
+    def close(self) -> None:
+        """Begin nothing new: no place need be kept."""
+        self._is_closed = True
+        self.house.wake()
+
+    # ---- how many there are
 
     @property
     def taken(self) -> int:
-        """Processes, those being started or ended included."""
+        """Processes of this server, those being started or ended included."""
         return self._taken
 
     @property
+    def max_children(self) -> int:
+        """How many there may be."""
+        return self._max_children
+
+    @property
     def free(self) -> int:
-        """How many more could start at once."""
-        return max(0, self._max_children - self._taken)
+        """How many more could start at once, if nobody else waits."""
+        return self.house.free(self)
 
     @property
     def has_room(self) -> bool:
         """Whether one more could start at once."""
-        return self._taken < self._max_children
+        return self.house.has_room(self)
 
     @property
     def has_spare(self) -> bool:
-        """Whether there is a process that is nobody's yet."""
-        return any(len(spares) for spares in self.spares)
+        """Whether there is a process that is nobody's yet, and could make room."""
+        return self.house.has_spare(self)
 
     @property
     def wanted(self) -> int:
-        """How many wait for a place."""
-        return self._wanted
+        """How many wait for a place that a process of this server would take."""
+        return self._wanted + sum(other.wanted for other in self.house.others(self))
 
-    def make_room(self) -> None:
-        """Ask those who have children to end one that nobody needs just now."""
-        for evict in self.evictors:
-            if evict():
-                return
+    @property
+    def _wanted(self) -> int:
+        return sum(wish.is_open for wish in self._wishes)
 
-    @contextmanager
-    def wish(self) -> Iterator[Callable[[], bool]]:
-        """One who may have to wait for a place.
-
-        Gives a function that has a process end that is nobody's yet, again only after `ASK_AGAIN_SECONDS`. It says
-        whether one ends for this wish. Who has called it is one of those who want a place, until the block ends.
-        """
-        asked_at: float | None = None
-        is_granted = False
-        clock = asyncio.get_running_loop().time
-
-        def make_room() -> bool:
-            nonlocal asked_at, is_granted
-            if asked_at is None:
-                self._wanted += 1
-            if asked_at is None or clock() - asked_at >= ASK_AGAIN_SECONDS:
-                asked_at = clock()
-                is_granted = any(spares.make_room() for spares in self.spares)
-            return is_granted
-
-        try:
-            yield make_room
-        finally:
-            if asked_at is not None:
-                self._wanted -= 1
-                self.wake()
+    @property
+    def holding(self) -> Holding:
+        """What this server has."""
+        limit = 0 if self._is_closed else self._max_children
+        return Holding(self._taken, limit, self._wanted if self._taken < limit else 0)
 
     def take(self) -> None:
         """Take a place, which there is. Whoever takes it gives it back."""
         self._taken += 1
+        self.house.take()
 
     def give_back(self) -> None:
         """The process is gone, or never was."""
         self._taken -= 1
-        self.wake()
+        self.house.give_back()
+
+    # ---- making room
+
+    @contextmanager
+    def wish(self) -> Iterator[Wish]:
+        """One who may have to wait for a place, until the block ends."""
+        wish = Wish(self)
+        self._wishes.append(wish)
+        try:
+            yield wish
+        finally:
+            self._wishes.remove(wish)
+            if wish.is_open:
+                self.wake()
+
+    def make_room(self) -> None:
+        """Ask those who have children to end one that nobody needs just now."""
+        self.house.end_idle(self)
+
+    @property
+    def spare_count(self) -> int:
+        """How many processes of this server are nobody's yet."""
+        return sum(len(spares) for spares in self.spares)
+
+    def end_spare(self) -> bool:
+        """End one of them; returns whether there was one."""
+        return any(spares.make_room() for spares in self.spares)
+
+    def end_idle(self) -> bool:
+        """End one that nobody needs just now; returns whether there was one."""
+        return any(evict() for evict in self.evictors)
+
+    # ---- of the house
+
+    @property
+    def finder(self) -> StrayFinder:
+        """Finds what has left the groups of those that end."""
+        return self.house.finder
+
+    @property
+    def watch(self) -> ProcessWatch:
+        """Who else is told of every process."""
+        return self.house.watch
+
+    @property
+    def turns(self) -> Turns:
+        """Keeps those that flood from holding up the others."""
+        return self.house.turns
+
+    @property
+    def slots(self) -> Slots:
+        """For processes that are started before somebody needs them."""
+        return self.house.slots
 
     def started(self, child: Child) -> None:
         """A process lives on one of the places."""
-        self._live.add(child)
-        self.memory.started(child)
+        self.house.started(child)
 
     def ended(self, child: Child) -> None:
         """It is gone; its place is given back apart from this."""
-        self._live.discard(child)
-        self.memory.ended(child)
-
-    def pids(self) -> set[int]:
-        """The process ids of the children, as far as they are known."""
-        return {child.pid for child in self._live}
-
-    def kill_all(self) -> None:
-        """SIGKILL every child and its group at once: whoever asks does not want to wait for the ladder."""
-        for child in self._live:
-            try:
-                child.kill()
-            except Exception:  # of one child: the others must go all the same
-                logger.exception("child not killed", extra={"pid": child.pid})
+        self.house.ended(child)
 
     def wake(self) -> None:
         """Something has changed for those who wait."""
-        for waiter in self._waiters:
-            if not waiter.done():
-                waiter.set_result(None)
+        self.house.wake()
 
     async def changed(self, seconds: float) -> None:
         """Wait until something has changed, at most so long."""
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters.append(future)
-        try:
-            with anyio.move_on_after(seconds):
-                await future
-        finally:
-            self._waiters.remove(future)
+        await self.house.changed(seconds)

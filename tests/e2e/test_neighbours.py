@@ -77,6 +77,24 @@ async def test_a_server_that_crashes_and_one_that_floods_cost_a_third_nothing(tm
             tasks.cancel_scope.cancel()
 
 
+async def test_no_server_takes_all_places_and_each_is_held_to_its_own(tmp_path: Path) -> None:
+    servers = {"greedy": entry(), "small": entry(mcp_proxy={"max_children": 1}), "last": entry()}
+    config = write(tmp_path / "c.json", **servers)
+    with running_daemon(*GRACES, "--config", str(config), "--max-children", "6", "--place-timeout", "0.2s") as daemon:
+        async with connected(url_of(daemon, "greedy")) as client:
+
+            async def opened(name: str, wanted: int) -> list[int]:
+                at = Client(client.http, url_of(daemon, name))
+                return [(await at.post(hello(1))).status_code for _ in range(wanted)]
+
+            assert await opened("small", 2) == [200, 503]
+            assert await opened("greedy", 5) == [200] * 4 + [503]  # one place is kept for the last
+            assert await opened("last", 1) == [200]
+            shown = (await health(client))["servers"]
+            assert {name: shown[name]["children"]["now"] for name in shown} == {"small": 1, "greedy": 4, "last": 1}
+            assert shown["small"]["children"]["limit"] == 1
+
+
 @asynccontextmanager
 async def sessions(url: str) -> AsyncIterator[list[Client]]:
     """Fifty of them, each with its child."""

@@ -193,7 +193,7 @@ class Scene:
             and all(child._places.value == free for child, free in self.free.items())
             and served.serving.report()["listens"] == len(served.serving.continuations) == 0
             and not pool._joint._going_on
-            and not served.places._waiters
+            and not served.places.house._waiters
         )
 
 

@@ -69,12 +69,13 @@ class Before:
         self.tasks = asyncio.all_tasks()
 
     def remains(self, bridge: Bridge) -> list[Any]:
-        pool, places = bridge.server.warm, bridge.places
+        pool, places = bridge.server.warm, bridge.server.places
         return [
             *(procfs.children(os.getpid()) - self.children),
             *(asyncio.all_tasks() - self.tasks),
             *(f"{extra} descriptors" for extra in [open_files() - self.files] if extra > 0),
             *(f"{each} taken" for each in [places.taken, places.wanted, len(pool), len(places.spares)] if each),
+            *bridge.places.tenants,
             *(f"slot {slot}" for slot in places.slots._taken),
         ]
 

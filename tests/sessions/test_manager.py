@@ -19,6 +19,7 @@ from proxy.errors import (
     DuplicateId,
     SessionEnded,
     SessionNotFound,
+    Stopped,
     TooManyCalls,
     TooManySessions,
 )
@@ -310,7 +311,7 @@ async def test_a_drain_cuts_off_what_does_not_finish() -> None:
 
         _, (item,) = stream.take()
         assert isinstance(item, Failure)
-        assert isinstance(item.error, Draining)
+        assert isinstance(item.error, Stopped)
         assert manager.was_cut
 
 
@@ -371,7 +372,7 @@ async def test_waiting_for_a_place_can_be_cancelled() -> None:
             await manager.open()
 
         assert scope.cancelled_caught
-        assert manager._places._waiters == []
+        assert manager._places.house._waiters == []
         manager.end(first, "test")
         assert await opened(manager)
 
@@ -580,7 +581,7 @@ async def test_a_fault_while_a_session_is_owned_does_not_end_the_others(
 
         assert manager.find(other.id) is other
         assert "session ended badly" in caplog.text
-        assert manager._places.pids() == {other.pid}
+        assert manager._places.house.pids() == {other.pid}
 
 
 # ---- a fault of one is nothing to the others
@@ -647,13 +648,13 @@ async def test_a_child_that_can_not_be_killed_does_not_keep_the_others_from_it(m
     async with running_manager() as manager:
         await opened(manager)
         await opened(manager)
-        first, *_ = children = list(manager._places._live)
+        first, *_ = children = list(manager._places.house._live)
 
         def fail() -> None:
             raise OSError("a bug")
 
         monkeypatch.setattr(first, "kill", fail)
-        manager._places.kill_all()
+        manager._places.house.kill_all()
         monkeypatch.undo()
 
         assert [child.was_killed for child in children] == [False, True]

@@ -106,7 +106,7 @@ async def running(argv: tuple[str, ...], *, era: ChildEra = "auto", **limits: An
     async with server.manager.run():
         yield server
     assert server.places.taken == 0
-    assert server.places.pids() == set()
+    assert server.places.house.pids() == set()
     assert len(os.listdir("/proc/self/fd")) <= fds + 4  # the loop's own, opened once for its thread
 
 
@@ -289,7 +289,7 @@ async def test_a_session_outlives_its_modern_child() -> None:
         assert not session.has_ended
         assert await call(session, "echo", a=1) == {"echo": {"a": 1}}
         assert session.pid != first
-        assert server.places.pids() == {session.pid}
+        assert server.places.house.pids() == {session.pid}
         assert (await call(session, "faults")) == {"faults": []}
         assert session.exchange.calls_in_flight == 0
 
@@ -356,7 +356,7 @@ async def test_a_child_that_can_not_be_started_is_tried_again() -> None:
         server.becomes(("/nowhere/at-all",))
         with pytest.raises(ChildExited):
             await call(session, "exit")
-        await until(lambda: server.places.pids() == set())
+        await until(lambda: server.places.house.pids() == set())
         server.becomes(program("modern-only"))
 
         assert await call(session, "echo", a=1) == {"echo": {"a": 1}}
@@ -383,7 +383,7 @@ async def test_a_new_child_that_says_nothing_is_replaced() -> None:
         server.becomes(script(MUTE))
         with pytest.raises(ChildExited):
             await call(session, "exit")
-        await until(lambda: session.pid is not None and session.pid in server.places.pids())
+        await until(lambda: session.pid is not None and session.pid in server.places.house.pids())
         mute = session.pid
         server.becomes(program("modern-only"))
 

@@ -130,12 +130,12 @@ class Processes:
         """
         taken: SharedChild | None = None
         places = self._places
-        with places.wish() as make_room, anyio.move_on_after(self._limits.place_timeout_seconds) as waited:
+        with places.wish() as wish, anyio.move_on_after(self._limits.place_timeout_seconds) as waited:
             while not self.is_ending:
                 taken = take()
                 if taken is not None or places.has_room:
                     break
-                if not make_room():
+                if not wish.make_room():
                     places.make_room()
                 await places.changed(1.0)
         if taken is not None:
@@ -232,7 +232,7 @@ class Processes:
         return True
 
     def end_all(self, reason: str) -> None:
-        """End every process; open calls get the error of a shutdown."""
+        """End every process; a call that one may have carried out is not to be tried again by itself."""
         self.is_ending = True
         for child in list(self.alive):
             calls = child.mux.calls_in_flight

@@ -73,12 +73,12 @@ class Owner:
 
     async def _take_place(self, process: SharedProcess) -> None:
         places = self._places
-        with places.wish() as make_room, anyio.move_on_after(self._limits.place_timeout_seconds):
+        with places.wish() as wish, anyio.move_on_after(self._limits.place_timeout_seconds):
             while not process.ended.is_set():
                 if places.has_room:
                     places.take()
                     return
-                if not make_room() and not process.is_ahead:
+                if not wish.make_room() and not process.is_ahead:
                     places.make_room()
                 await places.changed(1.0)
         if process.ended.is_set():

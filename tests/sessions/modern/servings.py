@@ -137,7 +137,7 @@ async def serving(
     async with serving.run():
         yield served
     assert places.taken == 0
-    assert not places.pids()
+    assert not places.house.pids()
     assert served.alive == []
     assert not serving.pool.children
     assert len(os.listdir("/proc/self/fd")) <= before + 4  # the loop's own, opened once for its threads

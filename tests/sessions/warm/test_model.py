@@ -264,7 +264,7 @@ class PoolMachine(RuleBasedStateMachine):
             with anyio.fail_after(ROUNDS_MAX_SECONDS):
                 await self.life
             assert self.stage.processes == set()
-            assert self.stage.places.taken == self.stage.places.wanted == len(self.stage.places._waiters) == 0
+            assert self.stage.places.taken == self.stage.places.wanted == len(self.stage.places.house._waiters) == 0
             assert self.stage.waiting == []
             assert len(asyncio.all_tasks()) == self.tasks_before
             assert open_files() <= self.files

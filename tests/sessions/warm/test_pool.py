@@ -104,7 +104,7 @@ async def test_one_that_is_handed_out_is_not_judged_any_more(tmp_path: Path) -> 
 async def test_a_slot_is_for_one_start_after_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slots, "SLOT_SECONDS", 1000.0)
     places = Places(max_children=8)
-    places.slots = slots.Slots(1)
+    places.house.slots = slots.Slots(1)
     async with pooled(child(folder=tmp_path), size=3, places=places) as it:
         await it.until_ready(3)
 
@@ -317,8 +317,8 @@ async def test_a_place_that_somebody_waits_for_is_not_refilled(tmp_path: Path) -
     async with pooled(child(folder=tmp_path), size=1, max_children=1) as it:
         await it.until_ready(1)
 
-        with it.places.wish() as make_room:
-            assert make_room()
+        with it.places.wish() as wish:
+            assert wish.make_room()
             await until(lambda: it.places.free == 1, "there is room")
             await settled()
             assert len(starts(tmp_path)) == 1

@@ -1,0 +1,127 @@
+"""How many processes may each server of a bridge have, and who gets the next place?"""
+
+import pytest
+
+from proxy.sessions.house import Holding, House, free_places, has_turn, sure_places
+from proxy.sessions.places import Places
+
+
+@pytest.mark.parametrize(
+    ("total", "servers", "sure"),
+    [(256, 1, 32), (256, 2, 16), (256, 100, 1), (16, 2, 1), (4, 2, 1), (3, 2, 0), (1, 2, 0), (300, 200, 0)],
+)
+def test_each_server_is_sure_of_its_part_of_an_eighth_and_of_one_where_there_are_two_for_each(
+    total: int, servers: int, sure: int
+) -> None:
+    assert sure_places(total, servers) == sure
+
+
+FREE: dict[str, tuple[Holding, list[Holding], dict[str, int], int]] = {
+    "alone, all": (Holding(3, 8), [], {"total": 8, "taken": 3}, 5),
+    "alone, its own limit": (Holding(3, 4), [], {"total": 8, "taken": 3}, 1),
+    "over its own limit, after a reload": (Holding(5, 4), [], {"total": 8, "taken": 5}, 0),
+    "one is kept for the other": (Holding(3, 4), [Holding(0, 4)], {"total": 4, "taken": 3}, 0),
+    "the other has what is sure": (Holding(2, 4), [Holding(1, 4)], {"total": 4, "taken": 3}, 1),
+    "nothing is kept for one that may have none": (Holding(3, 4), [Holding(0, 0)], {"total": 4, "taken": 3}, 1),
+    "the kept one is there for whom it is kept": (Holding(0, 4), [Holding(3, 4)], {"total": 4, "taken": 3}, 1),
+    "too few for all: first come": (Holding(0, 1), [Holding(0, 1)], {"total": 1, "taken": 0}, 1),
+    "an eighth of many": (Holding(200, 256), [Holding(0, 256)], {"total": 256, "taken": 200}, 40),
+    "full": (Holding(0, 4), [Holding(4, 4)], {"total": 4, "taken": 4}, 0),
+}
+
+
+@pytest.mark.parametrize("case", FREE)
+def test_a_server_may_start_what_is_free_and_not_kept_for_others(case: str) -> None:
+    own, others, whole, free = FREE[case]
+
+    assert free_places(own, others, **whole) == free
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "turn"),
+    [
+        (Holding(3, 8), Holding(1, 8, wanted=1), False),  # it waits, and has fewer
+        (Holding(3, 8), Holding(1, 8), True),  # it does not wait
+        (Holding(1, 8), Holding(3, 8, wanted=9), True),  # it has more, however many wait
+        (Holding(2, 8), Holding(2, 8, wanted=1), True),  # who comes first
+    ],
+)
+def test_a_place_goes_to_the_waiting_server_that_has_the_fewest(own: Holding, other: Holding, turn: bool) -> None:
+    assert has_turn(own, [other]) is turn
+
+
+class Children:
+    """Spares of one server, or idle children, for the places to end."""
+
+    def __init__(self, places: Places, count: int) -> None:
+        self.places, self.count = places, count
+        for _ in range(count):
+            places.take()
+        places.spares.append(self)
+
+    def make_room(self) -> bool:
+        if self.count:
+            self.count -= 1
+            self.places.give_back()
+            return True
+        return False
+
+    def __len__(self) -> int:
+        return self.count
+
+
+def housed(total: int, *limits: int) -> list[Places]:
+    house = House(max_children=total)
+    servers = [Places(max_children=limit, house=house) for limit in limits]
+    house.tenants += servers
+    return servers
+
+
+@pytest.mark.parametrize(
+    ("limits", "counts", "left"),
+    [
+        ((8, 8), (0, 8), (0, 7)),  # another's goes, for there is nothing of one's own
+        ((8, 8), (3, 5), (2, 5)),  # one's own first
+        ((2, 8), (2, 3), (1, 3)),  # at one's own limit another's would be of no use
+        ((8, 8, 8), (0, 1, 7), (0, 1, 6)),  # of those with the most
+        ((8, 8, 8, 8), (0, 1, 1, 0), (0, 1, 1, 0)),  # of none that would only get it back
+    ],
+)
+async def test_who_needs_a_place_has_one_process_end_whose_place_is_of_use(
+    limits: tuple[int, ...], counts: tuple[int, ...], left: tuple[int, ...]
+) -> None:
+    servers = housed(8, *limits)
+    spares = [Children(places, count) for places, count in zip(servers, counts, strict=True)]
+
+    with servers[0].wish() as wish:
+        granted = wish.make_room()
+
+    assert tuple(len(each) for each in spares) == left
+    assert granted is (left != counts)
+
+
+async def test_who_could_not_use_a_place_holds_up_nobody() -> None:
+    """As one whose server has as many sessions as it may."""
+    one, other = housed(4, 4, 4)
+    for _ in range(2):
+        one.take()
+    with other.wish() as wish:
+        wish.make_room()
+        history = [one.has_room]
+
+        wish.rest()
+        history.append(one.has_room)
+
+    assert history == [False, True]
+
+
+async def test_a_server_that_begins_nothing_more_needs_no_place() -> None:
+    one, other = housed(4, 4, 4)
+    for _ in range(3):
+        one.take()
+    history = [one.has_room]
+
+    other.close()
+    history.append(one.has_room)
+
+    assert history == [False, True]
