@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from proxy.config import ineffective
 from proxy.config.file import ConfigError, ConfigFile, ServerEntry
 from proxy.config.keys import PER_SERVER
 from proxy.config.shell import advice, shell_syntax
@@ -31,7 +32,7 @@ class Servers:
     Attributes:
         by_name: The settings of each.
         default: Which one is served at the path, too; None for none of them.
-        warnings: What was left out, a sentence each.
+        warnings: What was left out, or has no effect, a sentence each.
     """
 
     by_name: Mapping[str, Settings]
@@ -78,6 +79,7 @@ def servers_of(settings: Settings, file: ConfigFile | None) -> Servers:
         warnings += _means_a_shell(found[entry.name], where, in_file=True)
     if not found:
         raise ConfigError(f"{file.path if file else '--config'}: {_why_none(file)}")
+    warnings += ineffective.warnings(found, settings)
     return Servers(found, _default(settings, found), warnings)
 
 

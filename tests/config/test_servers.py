@@ -104,7 +104,7 @@ def test_every_setting_of_a_server_can_stand_under_mcp_proxy(tmp_path: Path, fie
         other = "33MiB"
     found = servers(tmp_path, {"mcpServers": {"a": entry(mcp_proxy={option_name(field): other}), "b": entry()}})
 
-    assert found.warnings == []
+    assert [each for each in found.warnings if "has no effect" not in each] == []
     assert getattr(found.by_name["a"], field) != getattr(found.by_name["b"], field)
     assert not is_same_server(found.by_name["a"], Settings(**{**found.by_name["b"].model_dump(), "server_name": "a"}))
 
