@@ -11,6 +11,7 @@ from itertools import count
 
 logger = logging.getLogger(__name__)
 
+MIB = 1 << 20
 NOT_HELD = "not held here: needs Linux"
 
 _turns = count()
@@ -46,7 +47,7 @@ class ChildLimits:
         is_linux = sys.platform == "linux"
         shown: dict[str, str] = {}
         if self.memory_bytes is not None:
-            shown["memory"] = f"{self.memory_bytes} bytes in RAM, watched" if is_linux else NOT_HELD
+            shown["memory"] = f"{self.memory_bytes / MIB:g} MiB in RAM, watched" if is_linux else NOT_HELD
         if self.open_files is not None:
             shown["open_files"] = _shown_files(self.open_files) if is_linux else NOT_HELD
         if self.cpus is not None:

@@ -41,6 +41,7 @@ class Child:
     Attributes:
         link: Its stdin and stdout, as lines.
         was_killed: Whether it took SIGKILL to end it.
+        exited_alone: Whether it had exited before it was told to.
         marker: Its entry in the environment of all that it starts.
         max_memory_bytes: What it may take with all that it starts; None for no limit.
         fault: Why it was ended, if that was for something that it did.
@@ -58,6 +59,7 @@ class Child:
     ) -> None:
         self.pid = spawned.process.pid
         self.was_killed = False
+        self.exited_alone = False
         self.marker = spawned.marker
         self.max_memory_bytes = spec.limits.memory_bytes
         self.fault: ProxyError | None = None
@@ -155,6 +157,7 @@ class Child:
             CancelledError: If the event loop is torn down around us, against which nothing shields. Everything has
                 been killed.
         """
+        self.exited_alone = self._exited.is_set()
         try:
             self._seen = await self._descendants()  # while their ancestry is unbroken
             await self._climb()

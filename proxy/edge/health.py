@@ -84,7 +84,7 @@ def _server(server: Served) -> dict[str, Any]:
         "era": manager.era.report(),
         "paths": manager.paths,
         "sessions": manager.session_count,
-        "children": {"now": server.places.taken, "limit": server.places.max_children},
+        "children": server.places.report(),
         "shared": server.sharing.report(),
         "modern": server.modern.report(),
         "pool": server.warm.report(),

@@ -88,8 +88,8 @@ class Served:
         era = ServerEra(settings.child_era)
         is_sessionless = settings.isolation == "request"
         on_exit = "end" if is_sessionless and settings.on_child_exit == "respawn" else settings.on_child_exit
-        exits = Exits(on_exit, on_exit=shared.on_child_exit)
-        self.warm = _warm_pool(settings, shared, places)
+        exits = Exits(on_exit, name=name, on_exit=shared.on_child_exit)
+        self.warm = _warm_pool(name, settings, shared, places)
         self.kept = _kept(settings, places)
         starts = Starts(time.monotonic, max_failed=settings.max_failed_starts, counts=shared.counts, name=name)
         session_isolation = Isolation("auto" if settings.isolation == "shared" else "request", is_local=shared.is_local)
@@ -187,13 +187,14 @@ class Served:
         self.modern.end_listens()
 
 
-def _warm_pool(settings: Settings, shared: Shared, places: Places) -> WarmPool:
+def _warm_pool(name: str, settings: Settings, shared: Shared, places: Places) -> WarmPool:
     return WarmPool(
         size=settings.pool_size,
         max_age_seconds=settings.pool_max_age_seconds,
         start_timeout_seconds=settings.start_timeout_seconds,
         places=places,
         counts=shared.counts,
+        name=name,
     )
 
 

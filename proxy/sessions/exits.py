@@ -15,11 +15,15 @@ class Exits:
 
     Args:
         policy: Which of the three.
+        name: The server's, for the log.
         on_exit: With `exit`: gets the return code of the child, as in `subprocess`.
     """
 
-    def __init__(self, policy: OnChildExit = "end", *, on_exit: Callable[[int], None] = lambda _: None) -> None:
+    def __init__(
+        self, policy: OnChildExit = "end", *, name: str = "", on_exit: Callable[[int], None] = lambda _: None
+    ) -> None:
         self.policy = policy
+        self._name = name
         self._on_exit = on_exit
 
     @property
@@ -27,8 +31,11 @@ class Exits:
         """Whether a session of the handshake era outlives its child."""
         return self.policy == "respawn"
 
-    def exited(self, returncode: int | None) -> None:
+    def exited(self, returncode: int | None, *, pid: int | None) -> None:
         """A child has exited that nobody had ended; None if it has only closed a pipe, which is no exit."""
         if self.policy == "exit" and returncode is not None:
-            logger.error("a child has exited, and everything ends with it", extra={"returncode": returncode})
+            logger.error(
+                "a child has exited, and everything ends with it (--on-child-exit exit)",
+                extra={"server": self._name, "pid": pid, "returncode": returncode},
+            )
             self._on_exit(returncode)

@@ -84,6 +84,7 @@ class ChildKeeper(Keeper):
         self._places = places
         self._lifetime: AbstractAsyncContextManager[Child] | None = None
         self._child: Child | None = None
+        self._has_had_one = False
 
     async def start(self) -> None:
         """Start a child and give it to the session.
@@ -102,7 +103,8 @@ class ChildKeeper(Keeper):
             turns=places.turns,
         )
         self._child, self._lifetime = await lifetime.__aenter__(), lifetime
-        places.started(self._child)
+        places.started(self._child, in_place_of_another=self._has_had_one)
+        self._has_had_one = True
         session.attach(self._child)
 
     async def end(self) -> None:

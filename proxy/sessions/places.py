@@ -12,6 +12,10 @@ from proxy.child.watch import ProcessWatch
 from proxy.sessions.house import Holding, House
 from proxy.sessions.warm.slots import Slots
 
+TALLIED = ("started", "respawned", "exited", "crashed", "over_memory", "killed")
+"""What is counted of a server's processes: how many began, how many of them in the place of one that was gone; and how
+they ended: by themselves with code 0 or another, at their limit, or because they did not go when they were told to."""
+
 ASK_AGAIN_SECONDS = 1.0
 """One who waits has one process end for him; when that was in vain, because somebody was quicker, another."""
 
@@ -24,6 +28,15 @@ class Spares(Protocol):
 
     def __len__(self) -> int:
         """How many there are."""
+
+
+def how_ended(child: Child) -> str | None:
+    """Which of `TALLIED` the end of a process is; None if it went when it was told to."""
+    if child.fault is not None:
+        return "over_memory"
+    if child.exited_alone:
+        return "crashed" if child.returncode else "exited"
+    return "killed" if child.was_killed else None
 
 
 class Wish:
@@ -69,6 +82,7 @@ class Places:
         if house is None:
             self.house.tenants.append(self)
         self._taken = 0
+        self._tally = dict.fromkeys(TALLIED, 0)
         self._wishes: list[Wish] = []
         self.evictors: list[Callable[[], bool]] = []
         """Each ends one process that could go, and says whether there was one."""
@@ -196,13 +210,22 @@ class Places:
         """For processes that are started before somebody needs them."""
         return self.house.slots
 
-    def started(self, child: Child) -> None:
+    def started(self, child: Child, *, in_place_of_another: bool = False) -> None:
         """A process lives on one of the places."""
+        self._tally["started"] += 1
+        self._tally["respawned"] += in_place_of_another
         self.house.started(child)
 
     def ended(self, child: Child) -> None:
         """It is gone; its place is given back apart from this."""
+        how = how_ended(child)
+        if how is not None:
+            self._tally[how] += 1
         self.house.ended(child)
+
+    def report(self) -> dict[str, int]:
+        """What `/health` shows."""
+        return {"now": self._taken, "limit": self._max_children, **self._tally}
 
     def wake(self) -> None:
         """Something has changed for those who wait."""

@@ -217,7 +217,7 @@ class Session:
         self.path.end()
         self.exchange.fail_all(self.end_error)
         logger.info(
-            "child that was ready is not needed" if is_ahead else "session ended",
+            "child that was nobody's is ended" if is_ahead else "session ended",
             extra={
                 "session": self.tag,
                 "pid": self.pid,
@@ -295,7 +295,7 @@ class Session:
         fault = self._child.fault if self._child is not None else None
         if fault is None and (not is_nobodys or not self.path.was_pinged):
             # A child that nobody has yet, and that could not bear to be asked, or was up, is only replaced.
-            self._exits.exited(returncode)
+            self._exits.exited(returncode, pid=self.pid)
         error = fault or ChildExited(f"The server {how} before it answered")
         if is_nobodys or self.state is State.STARTING:
             if not is_nobodys or not self.path.is_proved:

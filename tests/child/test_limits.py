@@ -70,7 +70,7 @@ def test_the_means_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert ChildLimits().report() == {}
     assert ChildLimits(memory_bytes=1 << 20, open_files=500, cpus=1).report() == {
-        "memory": "1048576 bytes in RAM, watched",
+        "memory": "1 MiB in RAM, watched",
         "open_files": "RLIMIT_NOFILE of 500",
         "cpu": "affinity to 1 of 2 CPUs",
     }

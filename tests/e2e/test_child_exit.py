@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -100,8 +101,10 @@ async def test_with_respawn_a_session_goes_on_with_a_child_that_is_told_what_the
         assert told[0][1] == first
         assert [params for _, params in told[2:]] == [{"level": "debug"}, {"uri": "x://1"}, {"uri": "x://3"}]
         assert await client.pid() != before
-        counts = (await health(client))["counts"]
+        shown = await health(client)
+        counts, children = shown["counts"], shown["servers"]["default"]["children"]
         assert "dropped.answer_to_no_call" not in counts, counts  # the answers to all that are nobody's
+        assert children["respawned"] >= 1 and children["crashed"] >= 1, children
 
 
 async def test_with_respawn_calls_at_the_dead_child_fail_at_once_and_the_next_ones_wait(daemon: Daemon) -> None:
@@ -230,6 +233,7 @@ async def test_with_exit_a_child_that_never_became_ready_ends_the_daemon() -> No
         async with connected(daemon.url) as client:
             assert error_of(await client.post(hello(1, exit_on_initialize="3"))) == (502, -32603, 1)
         assert await anyio.to_thread.run_sync(end_of, daemon) == 3
+    assert re.search(r"everything ends with it.* server=default pid=\d+ returncode=3", daemon.log)
 
 
 async def test_with_exit_a_child_that_was_ended_is_none_that_has_exited() -> None:

@@ -53,7 +53,9 @@ async def test_a_child_that_takes_memory_without_end_is_ended_alone(daemon: Daem
         assert "memory" in response.json()["error"]["message"]
         assert error_of(await client.post(call(2, "echo")))[:2] == (404, -32001)
         assert await other.result(1, "echo", a=1) == {"echo": {"a": 1}}
-        assert (await health(client))["counts"]["ended.child_memory"] == counted + 1
+        shown = await health(client)
+        assert shown["counts"]["ended.child_memory"] == counted + 1
+        assert shown["servers"]["default"]["children"]["over_memory"] == counted + 1
         assert "more memory than it may" in daemon.log
         assert proxy.memory_info().rss - before < 20 * MIB
         await until_gone(pid)

@@ -1,9 +1,12 @@
 """How many processes may each server of a bridge have, and who gets the next place?"""
 
+import anyio
 import pytest
 
+from proxy.child.process import open_child
 from proxy.sessions.house import Holding, House, free_places, has_turn, sure_places
-from proxy.sessions.places import Places
+from proxy.sessions.places import TALLIED, Places
+from tests.support.children import spec
 
 
 @pytest.mark.parametrize(
@@ -125,3 +128,26 @@ async def test_a_server_that_begins_nothing_more_needs_no_place() -> None:
     history.append(one.has_room)
 
     assert history == [False, True]
+
+
+ENDS = {
+    "exited": "",
+    "crashed": "raise SystemExit(3)",
+    "killed": "import signal, time; signal.signal(15, signal.SIG_IGN); print(1, flush=True); time.sleep(60)",
+    None: "import sys; print(1, flush=True); sys.stdin.read()",
+}
+
+
+@pytest.mark.parametrize("how", ENDS)
+async def test_it_is_counted_how_each_process_has_ended(how: str | None) -> None:
+    places = Places(max_children=1)
+    seen = anyio.Event()  # it has said something, or is gone
+    server = spec(ENDS[how], stdin_grace_seconds=2.0 if how is None else 0.05, term_grace_seconds=0.05)
+    async with open_child(server, on_lines=lambda _: seen.set(), on_gone=lambda _: seen.set()) as child:
+        places.started(child)
+        with anyio.fail_after(10):
+            await seen.wait()
+    places.ended(child)
+
+    report = places.report()
+    assert {name for name in TALLIED if report[name]} == {"started"} | ({how} if how else set())

@@ -222,7 +222,7 @@ class Pool:
                 self._starts.note(failed=True, may_be_clients=True)
                 self._log_failed_start(started)
                 if started and started[-1].has_exited:
-                    self._exits.exited(started[-1].returncode)
+                    self._exits.exited(started[-1].returncode, pid=started[-1].pid)
             raise
         finally:
             del self._opening[started_for]
@@ -289,7 +289,9 @@ class Pool:
         if child.is_ready:
             lived = asyncio.get_running_loop().time() - child.created_at
             if child.has_exited:
-                self._exits.exited(child.returncode)  # one that was only being asked for its era may exit
+                self._exits.exited(
+                    child.returncode, pid=child.pid
+                )  # one that was only being asked for its era may exit
             if child.returncode is not None and child.end_reason == "child exited" and child.group is not None:
                 self._backoff.failed(lived)
             elif lived > GOOD_LIFE_SECONDS:

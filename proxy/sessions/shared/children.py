@@ -240,7 +240,7 @@ class SharedChildren:
                 self._never_ready(process)
             return
         if process.end_reason == "child exited" and process.fault is None and not process.is_ahead:
-            self._exits.exited(process.returncode)
+            self._exits.exited(process.returncode, pid=process.pid)
         lived = asyncio.get_running_loop().time() - process.created_at
         if isinstance(process.error, CapacityReached):  # which says nothing about the server
             if isinstance(process.error, OutOfResources):

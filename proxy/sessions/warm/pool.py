@@ -64,6 +64,7 @@ class WarmPool:
         start_timeout_seconds: How long a child may take for its proof.
         places: Room for processes, which others share.
         counts: How often there was one, and how often not.
+        name: The server's, for the log.
     """
 
     def __init__(
@@ -74,8 +75,10 @@ class WarmPool:
         start_timeout_seconds: float = 60.0,
         places: Places,
         counts: Counts,
+        name: str = "",
     ) -> None:
         self.size = size
+        self._name = name
         self.has_served = False
         """Whether a child has proved itself, or served a client."""
         self._max_age_seconds = max_age_seconds if max_age_seconds is not None else float("inf")
@@ -270,9 +273,21 @@ class WarmPool:
             if entry in self._entries:  # neither taken nor dropped
                 self._entries.remove(entry)
                 self._backoff.failed(asyncio.get_running_loop().time() - entry.started_at)
+                self._log_loss(entry)
                 if entry.child is not None:
                     self._end(entry.child, "not proved")
             self._places.wake()
+
+    def _log_loss(self, entry: _Entry) -> None:
+        """Why it was lost is in the log already."""
+        what = (
+            "child of the pool is gone; another is started"
+            if entry.is_ready
+            else "child of the pool did not become ready; clients start their own meanwhile"
+        )
+        wait = round(self._backoff.wait_seconds, 3)
+        more = {"server": self._name, "in_a_row": self._backoff.failures, "next_in_seconds": wait}
+        logger.log(logging.INFO if entry.is_ready else logging.WARNING, what, extra=more)
 
     async def _start_and_prove(self, entry: _Entry) -> None:
         if entry not in self._entries:
@@ -327,5 +342,7 @@ class WarmPool:
         self._asks_for_proof = not is_asked
         if is_asked:
             how = "exited on" if has_exited else "has not answered"
-            logger.warning("children of this server are not asked for a proof any more: one %s a ping", how)
+            logger.info(
+                "a child %s the ping; the next is not asked, to see if that was why", how, extra={"server": self._name}
+            )
         return is_asked
