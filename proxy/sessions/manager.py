@@ -252,7 +252,9 @@ class SessionManager:
                 self._tasks, partial(self._own_session, shares=True), undo=partial(self._never_begun, shares=True)
             )
         self.starts.check()
-        session = await self._ready_or_place()
+        session = await self._soon_ready()
+        if session is None:
+            session = await self._ready_or_place()
         if session is not None:
             return session
         # From here on `_own_session` gives the place back, whatever happens to the caller.
@@ -398,6 +400,21 @@ class SessionManager:
         self._counts.add("refused.too_many_sessions")
         raise TooManySessions
 
+    async def _soon_ready(self) -> Session | None:
+        """A session that was begun ahead, once its child has proved itself; None if a new one is quicker.
+
+        Until then it is nobody's: a client that gives up leaves it to the next one.
+        """
+        with self._warm.claim("session") as is_worth_while:
+            has_waited = False
+            while self._may_have_more and not self._is_draining:
+                ready = self._take_ready(only_ready=True, has_waited=has_waited)
+                if ready is not None or not is_worth_while():
+                    return ready
+                has_waited = True
+                await self._places.changed(CHECK_SECONDS)
+        return None
+
     async def _ready_or_place(self) -> Session | None:
         """A session that was begun ahead, or None and a place for a new one."""
         with self._places.wish() as wish, anyio.move_on_after(self._limits.place_timeout_seconds):
@@ -407,7 +424,8 @@ class SessionManager:
                 if not self._may_have_more:
                     self._make_room()
                 if self._may_have_more:
-                    ready = self._take_ready()
+                    has_room = self._places.has_room
+                    ready = self._take_ready(is_last_chance=not has_room, only_ready=has_room)
                     if ready is not None or self._take_place():
                         return ready
                     if not wish.make_room():
@@ -419,10 +437,10 @@ class SessionManager:
         self._counts.add("refused.too_many_sessions")
         raise TooManySessions
 
-    def _take_ready(self) -> Session | None:
+    def _take_ready(self, **which: bool) -> Session | None:
         """A session that was begun ahead and is its caller's now."""
         while True:
-            session: Session | None = self._warm.take("session", is_last_chance=not self._places.has_room)
+            session: Session | None = self._warm.take("session", **which)
             if session is None:
                 return None
             self._ahead.discard(session)

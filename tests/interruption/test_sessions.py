@@ -86,10 +86,12 @@ OF_THE_POOL = {
 AROUND = {"sessions/owners.py start_owner.run: own"}
 """Around `_own_session`, which is struck itself."""
 NOTHING = {
+    "sessions/manager.py SessionManager.open: self._soon_ready",
+    "sessions/manager.py SessionManager._soon_ready: self._places.changed",
     "sessions/manager.py SessionManager._check_for_ever: self._checks.wait",
     "sessions/manager.py SessionManager._check_for_ever: anyio.sleep",
 }
-"""A timer: what it would do next, it does in the next round."""
+"""A claim, see `tests/sessions/warm`; and a timer: what it would do next, it does in the next round."""
 NEVER_FAILS = {
     "sessions/intake.py Intake._wait_for_place: self._places.acquire",
     "edge/endpoint.py LegacyEndpoint._stream: send_stream",

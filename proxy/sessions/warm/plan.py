@@ -158,13 +158,24 @@ def choose(
         known: How long the last proof of a kind took.
         is_last_chance: Whether no new one can be started.
     """
-    fit = [child for child in children if child.kind == kind and child.is_there and child.left_seconds > 0]
-    ready = [child for child in fit if child.is_ready]
-    if not ready and kind in known:
-        ready = [child for child in fit if child.age_seconds <= LATE_PROOFS * known[kind]]
+    fit = [child for child in _usable(children, kind) if child.is_there]
+    ready = [child for child in fit if child.is_ready] or [child for child in fit if _is_promising(child, known)]
     if not ready and is_last_chance:
         ready = fit
     return max(ready, key=lambda child: child.age_seconds).number if ready else None
+
+
+def worth_waiting_for(children: Sequence[Waiting], kind: str, *, known: Mapping[str, float]) -> int:
+    """How many are still proving themselves, and will most likely be ready before one that is started now."""
+    return sum(not child.is_ready and _is_promising(child, known) for child in _usable(children, kind))
+
+
+def _usable(children: Sequence[Waiting], kind: str) -> list[Waiting]:
+    return [child for child in children if child.kind == kind and child.left_seconds > 0]
+
+
+def _is_promising(child: Waiting, known: Mapping[str, float]) -> bool:
+    return child.kind in known and child.age_seconds <= LATE_PROOFS * known[child.kind]
 
 
 def choose_for_eviction(children: Sequence[Waiting]) -> int | None:

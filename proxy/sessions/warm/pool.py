@@ -8,8 +8,8 @@ import asyncio
 import logging
 import random
 from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
@@ -21,13 +21,24 @@ from proxy.observe import Counts
 from proxy.sessions.backoff import Backoff
 from proxy.sessions.places import Places
 from proxy.sessions.warm.kind import Ahead, Kind
-from proxy.sessions.warm.plan import Plan, Room, Waiting, choose, choose_for_eviction, plan_refill, shares
+from proxy.sessions.warm.plan import (
+    Plan,
+    Room,
+    Waiting,
+    choose,
+    choose_for_eviction,
+    plan_refill,
+    shares,
+    worth_waiting_for,
+)
 
 logger = logging.getLogger(__name__)
 
 UNPROVED_SECONDS = 1.0
 """Where a server does not bear a proof, a child that has lived so long counts as ready. Longer than a program takes to
 find out that it can't run."""
+HELD_UP_SECONDS = 10.0
+"""For so long clients who wait for a start keep the pool from one. As long as many of them have patience."""
 AGE_SPREAD = 0.1
 """Children that were started together don't get too old together."""
 
@@ -93,6 +104,8 @@ class WarmPool:
         self._asks_for_proof = True
         self._has_served_client = False
         self._hits = self._misses = 0
+        self._claims: dict[str, list[object]] = {}
+        self._held_up_at: float | None = None  # since when clients have kept it from a start
         self._is_open = False
         self._tasks: anyio.abc.TaskGroup | None = None
         self._backoff = Backoff(lambda: 0.0)
@@ -146,7 +159,23 @@ class WarmPool:
 
     # ---- for those who need one
 
-    def take(self, kind: str, *, is_last_chance: bool = False) -> Any:
+    @contextmanager
+    def claim(self, kind: str) -> Iterator[Callable[[], bool]]:
+        """One client who would wait for a child that is still proving itself; if he goes, it is there for the next.
+
+        Gives a function that says whether there is one for him, as for those who came before him.
+        """
+        claim, claims = object(), self._claims.setdefault(kind, [])
+        claims.append(claim)
+        try:
+            yield lambda: claims.index(claim) < worth_waiting_for(self._seen(), kind, known=self._known)
+        finally:
+            claims.remove(claim)
+            self._places.wake()
+
+    def take(
+        self, kind: str, *, is_last_chance: bool = False, only_ready: bool = False, has_waited: bool = False
+    ) -> Any:
         """A child of this kind for a client that has come; None if there is none that is better than a new one.
 
         It is the caller's from here on, its place included.
@@ -154,8 +183,11 @@ class WarmPool:
         Args:
             kind: Which.
             is_last_chance: Whether no new one can be started.
+            only_ready: Whether one that is still proving itself won't do.
+            has_waited: Whether the client has waited for the proof.
         """
-        number = choose(self._seen(), kind, known=self._known, is_last_chance=is_last_chance)
+        seen = [child for child in self._seen() if child.is_ready or not only_ready]
+        number = choose(seen, kind, known=self._known, is_last_chance=is_last_chance)
         entry = next((entry for entry in self._entries if entry.number == number), None)
         if entry is None:
             return None
@@ -163,7 +195,7 @@ class WarmPool:
         entry.scope.cancel()
         self._demand.append(kind)
         self._hits += 1
-        self._counts.add("pool.hit" if entry.is_ready else "pool.hit_before_proof")
+        self._counts.add("pool.hit" if entry.is_ready and not has_waited else "pool.hit_before_proof")
         if entry.is_ready:
             self._backoff.succeeded()
         self._places.wake()
@@ -228,14 +260,26 @@ class WarmPool:
         room = Room(
             places=0 if places.wanted else places.free,
             slots=places.slots.free(now),
-            clients=sum(kind.clients_waiting(now) for kind in self._kinds.values()),
+            clients=self._clients_waiting(now),
             wait_seconds=self._backoff.wait_seconds,
         )
         demand = [name for name in self._demand if self._kinds[name].can_start]
         return plan_refill(self._seen(), size=self.size, wanted=shares(self.size, demand), known=self._known, room=room)
 
+    def _clients_waiting(self, now: float) -> int:
+        """How many clients wait for a start. Not for ever: those that give up and come again would never get one."""
+        clients = sum(kind.clients_waiting(now) for kind in self._kinds.values()) + sum(map(len, self._claims.values()))
+        if not clients:
+            self._held_up_at = None
+        elif self._held_up_at is None:
+            self._held_up_at = now
+        elif now - self._held_up_at >= HELD_UP_SECONDS:
+            return 0
+        return clients
+
     def _begin(self, kind: str) -> None:
         assert self._tasks is not None  # this runs in it
+        self._held_up_at = None
         now = asyncio.get_running_loop().time()
         age = self._max_age_seconds * (1.0 - AGE_SPREAD * random.random())
         entry = _Entry(next(self._numbers), self._kinds[kind], now, now + age)

@@ -13,6 +13,7 @@ from proxy.sessions.warm.plan import (
     choose_for_eviction,
     plan_refill,
     shares,
+    worth_waiting_for,
 )
 from proxy.sessions.warm.slots import SLOT_SECONDS, Slots
 
@@ -188,6 +189,24 @@ def test_one_of_a_kind_that_has_never_proved_itself_is_handed_out_only_if_none_c
 
 def test_if_none_can_be_started_one_that_takes_too_long_is_better_than_none() -> None:
     assert choose([a(1, age_seconds=50, is_ready=False)], "a", known=KNOWN, is_last_chance=True) == 1
+
+
+WORTH_WAITING = [
+    ("none", [], 0),
+    ("those that are ready are taken", [a(1)], 0),
+    ("being proved, or started", [a(1, is_ready=False), a(2, is_ready=False, is_there=False)], 2),
+    ("of another kind", [b(1, is_ready=False)], 0),
+    ("stuck", [a(1, is_ready=False, age_seconds=50)], 0),
+    ("too old", [a(1, is_ready=False, left_seconds=-1)], 0),
+]
+
+
+@pytest.mark.parametrize(
+    ("children", "expected"), [case[1:] for case in WORTH_WAITING], ids=[case[0] for case in WORTH_WAITING]
+)
+def test_how_many_are_worth_waiting_for(children: list[Waiting], expected: int) -> None:
+    assert worth_waiting_for(children, "a", known=KNOWN) == expected
+    assert worth_waiting_for(children, "a", known={}) == 0
 
 
 EVICTIONS = [

@@ -14,7 +14,7 @@ from proxy.sessions.warm import plan, slots
 from proxy.sessions.warm import pool as pool_module
 from proxy.sessions.warm.plan import Plan
 from proxy.sessions.warm.sessions import SessionsAhead
-from tests.sessions.warm.pools import alive, child, initialize, kill, opened, pooled, starts, until
+from tests.sessions.warm.pools import PATIENCE_SECONDS, alive, child, initialize, kill, opened, pooled, starts, until
 
 pytestmark = pytest.mark.processes
 
@@ -86,6 +86,53 @@ async def test_one_that_is_about_to_be_ready_is_handed_out_once_its_kind_is_know
 
         assert await opened(it.manager) == starts(tmp_path)[1]
         assert it.counts.snapshot() == {"pool.hit": 1, "pool.hit_before_proof": 1}
+
+
+async def test_clients_that_give_up_leave_it_the_child_that_they_have_waited_for(tmp_path: Path) -> None:
+    """A client with less patience than a start takes is served when it comes again often enough."""
+    async with pooled(child(folder=tmp_path, slow=1.0), size=1) as it:
+        await it.until_ready(1)
+        await opened(it.manager)
+        await until(lambda: len(starts(tmp_path)) == 2, "the next is started")
+        pid, tries = None, 0
+
+        with anyio.fail_after(PATIENCE_SECONDS):
+            while pid is None:
+                tries += 1
+                with anyio.move_on_after(0.1):
+                    pid = await opened(it.manager)
+
+        assert pid == starts(tmp_path)[1]
+        assert tries > 1
+
+
+async def test_only_as_many_clients_wait_for_a_proof_as_children_are_being_proved(tmp_path: Path) -> None:
+    async with pooled(child(folder=tmp_path, slow=0.5), size=1) as it:
+        await it.until_ready(1)
+        await opened(it.manager)
+        await until(lambda: len(starts(tmp_path)) == 2, "the next is started")
+        pids: list[int] = []
+
+        async def come() -> None:
+            pids.append(await opened(it.manager))
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(3):
+                tasks.start_soon(come)
+
+        assert starts(tmp_path)[1] in pids and len(set(pids)) == 3
+        assert it.counts.snapshot() == {"pool.hit": 1, "pool.hit_before_proof": 1, "pool.miss": 2}
+
+
+async def test_clients_that_always_wait_keep_it_from_a_refill_only_for_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool_module, "HELD_UP_SECONDS", 0.3)
+    async with pooled(child(folder=tmp_path), size=1) as it:
+        await it.until_ready(1)
+        await it.manager.open()  # its client waits for an answer, and others would come after it
+
+        await it.until_ready(1)
 
 
 async def test_one_that_is_handed_out_is_not_judged_any_more(tmp_path: Path) -> None:
