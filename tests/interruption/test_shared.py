@@ -92,8 +92,8 @@ class Scene:
     # ---- what is so before
 
     async def no_child(self) -> None:
-        if self.sharing._current is not None:
-            self.sharing._current.end("for the test", SessionEnded())
+        if self.sharing._line.current is not None:
+            self.sharing._line.current.end("for the test", SessionEnded())
         await until(lambda: self.sharing._owner.running == 0, "no child is left")
 
     async def full(self) -> None:
@@ -120,7 +120,7 @@ class Scene:
 
     def _remains(self) -> list[str]:
         manager, sharing = self.bridge.server.manager, self.sharing
-        process = sharing._current
+        process = sharing._line.current
         found = {
             "sessions being started": manager._spawning + len(manager._unpublished),
             "sessions": manager._owned,

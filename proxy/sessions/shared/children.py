@@ -33,7 +33,7 @@ from proxy.sessions.session import SessionChild
 from proxy.sessions.shared.child import SharedProcess
 from proxy.sessions.shared.modern_port import ModernPort
 from proxy.sessions.shared.owner import Owner
-from proxy.sessions.shared.renewal import move_sessions, why_worn
+from proxy.sessions.shared.renewal import Succession
 from proxy.sessions.shared.turns import Turns
 from proxy.sessions.starts import Starts
 
@@ -95,10 +95,7 @@ class SharedChildren:
         self._tasks: TaskGroup | None = None
         self._is_kept_ready = is_kept_ready
         self._owner = Owner(spec=spec, limits=limits, counts=counts, places=places, starts=starts)
-        self._current: SharedProcess | None = None
-        self._next: SharedProcess | None = None  # is being started to take its place
-        self._was_there = False
-        self._last: SharedProcess | None = None  # had its place, and has sessions that are not at rest
+        self._line = Succession(limits=limits, counts=counts, begin=self._begin_ahead, is_kept_ready=is_kept_ready)
         self._wakes = anyio.Event()
 
     @asynccontextmanager
@@ -124,13 +121,13 @@ class SharedChildren:
     @property
     def is_there(self) -> bool:
         """Whether a session could begin without the start of a process."""
-        process = self._current
+        process = self._line.current
         return process is not None and process.settled.is_set() and not process.ended.is_set()
 
     @property
     def is_cold(self) -> bool:
         """Whether one should be ready by now, and none has been yet."""
-        return self._is_kept_ready and not self._was_there and not self.is_there and self._may_speak_legacy
+        return self._is_kept_ready and not self._line.was_there and not self.is_there and self._may_speak_legacy
 
     @property
     def _may_speak_legacy(self) -> bool:
@@ -143,7 +140,7 @@ class SharedChildren:
 
     def report(self) -> dict[str, int]:
         """What `/health` shows."""
-        hubs = [process.hub for process in self._processes]
+        hubs = [process.hub for process in self._line.all]
         return {
             "children": self._owner.running,
             "sessions": sum(hub.port_count for hub in hubs),
@@ -154,10 +151,6 @@ class SharedChildren:
     def cut(self) -> int:
         """What an end could not end in peace."""
         return self._owner.cut
-
-    @property
-    def _processes(self) -> list[SharedProcess]:
-        return [each for each in (self._current, self._next, self._last) if each is not None]
 
     # ---- getting one
 
@@ -178,9 +171,9 @@ class SharedChildren:
                 if child.translator is None:
                     return child
                 self._era.learned_legacy(True, "answered initialize")  # it was another server, once
-            process = self._current
+            process = self._line.current
             if process is None:
-                process = self._current = self._begin()
+                process = self._line.current = self._begin()
             process.is_ahead = False
             await process.settled.wait()
             if process.error is not None:
@@ -231,10 +224,8 @@ class SharedChildren:
 
     def _ended(self, process: SharedProcess) -> None:
         """It serves nothing new: whoever comes now gets another one."""
-        is_successor = self._next is process
-        self._current = self._current if self._current is not process else None
-        self._next = self._next if self._next is not process else None
-        self._last = self._last if self._last is not process else None
+        is_successor = self._line.successor is process
+        self._line.remove(process)
         if is_successor:  # whoever serves goes on
             if not self._owner.is_ending:
                 self._never_ready(process)
@@ -263,48 +254,21 @@ class SharedChildren:
         if hint:
             logger.error("%s", hint)
 
-    # ---- one in the place of another
-
-    @property
-    def _may_begin_ahead(self) -> bool:
-        """Whether a process may be started that nobody waits for."""
-        is_wanted = self._may_speak_legacy and not self._owner.is_ending and self._tasks is not None
+    def _begin_ahead(self) -> SharedProcess | None:
+        """Start a process that nobody waits for; None if that is not worth while now."""
+        may_begin = self._may_speak_legacy and not self._owner.is_ending and self._tasks is not None
         is_worth_it = not self._backoff.wait_seconds and self._starts.circuit == "closed"
-        return is_wanted and is_worth_it and (self._places.has_room or self._places.has_spare)
-
-    def _renew(self, now: float) -> None:
-        """Let another process take the place of one that is old, or of none if one is to be ready.
-
-        Sessions go on with it as soon as they have nothing open with the last one.
-        """
-        current, successor = self._current, self._next
-        self._was_there |= self.is_there
-        if successor is not None and successor.is_good:
-            self._next, self._current, self._last = None, successor, current
-            successor.is_ahead = False
-        elif successor is not None and successor.settled.is_set():
-            successor.end("refused the handshake", SessionEnded())
-        elif current is None and self._is_kept_ready and self._may_begin_ahead:
-            self._current = self._begin()
-            self._current.is_ahead = True
-        elif current is not None and successor is None and self._last is None and self._may_begin_ahead:
-            worn = current.is_good and why_worn(current, self._limits, now)
-            if worn:
-                self._counts.add(worn)
-                logger.info("shared child is replaced", extra={"child": current.tag, "pid": current.pid, "why": worn})
-                self._next = self._begin()
-                self._next.is_ahead = True
-        if self._last is not None:
-            if self._current is not None and self._current.is_good:
-                move_sessions(self._last, self._current)
-            if not self._last.is_used:
-                self._last.end("retired", SessionEnded())
+        if not may_begin or not is_worth_it or not (self._places.has_room or self._places.has_spare):
+            return None
+        process = self._begin()
+        process.is_ahead = True
+        return process
 
     # ---- ending
 
     def _evict(self) -> bool:
         """End a child that nobody uses, to make room for another process."""
-        process, now = self._current, asyncio.get_running_loop().time()
+        process, now = self._line.current, asyncio.get_running_loop().time()
         if process is None or not self.is_there or process.is_used:
             return False
         if now - process.idle_since <= EVICTABLE_AFTER_SECONDS:
@@ -316,7 +280,7 @@ class SharedChildren:
     def end_all(self, reason: str) -> None:
         """End the child; whoever waits for one gets the error of a shutdown."""
         self._owner.is_ending = True
-        for process in self._processes:
+        for process in self._line.all:
             process.end(reason, Draining())
         self._places.wake()
 
@@ -331,16 +295,16 @@ class SharedChildren:
 
     async def _check_for_ever(self) -> None:
         while True:
-            if not self._processes and not self._is_kept_ready:
+            if not self._line.all and not self._is_kept_ready:
                 self._wakes = anyio.Event()
                 await self._wakes.wait()
             await anyio.sleep(CHECK_SECONDS)
             now = asyncio.get_running_loop().time()
             try:
-                self._renew(now)
+                self._line.renew(now)
             except Exception:  # whoever serves now goes on
                 logger.exception("shared child not replaced")
-            for process in self._processes:
+            for process in self._line.all:
                 if not process.settled.is_set():
                     continue
                 try:
