@@ -37,6 +37,9 @@ logger = logging.getLogger(__name__)
 CHECK_SECONDS = 0.1
 """How often time-outs are looked at; each may be late by this."""
 
+SHUTDOWN = "shutdown"
+"""The reason of an end that is not that of one server alone."""
+
 EVICTABLE_AFTER_SECONDS = 5.0
 """A session that saw only `initialize` makes room for a new one once it is this old."""
 
@@ -88,6 +91,7 @@ class SessionManager:
         self._checks = anyio.Event()
         self._is_draining = False
         self._is_ending = False
+        self._is_replaced = False  # by another one, of the same name perhaps, or is served no more
         self._cut = 0  # what a drain could not end in peace
         self.recovery: Recovery | None = None
         """Remembers sessions that have ended; None if nothing does."""
@@ -110,7 +114,7 @@ class SessionManager:
         """Own every session. On the way out all end, each with its ladder, shielded and bounded."""
         async with anyio.create_task_group() as tasks:
             self._tasks = tasks
-            self._is_draining = self._is_ending = False
+            self._is_draining = self._is_ending = self._is_replaced = False
             self._cut = 0
             tasks.start_soon(self._check_for_ever)
             try:
@@ -337,7 +341,7 @@ class SessionManager:
                 (self._ahead if is_ahead else self._unpublished).add(session)
                 task_status.started(session)
                 if self._is_ending:  # its start took longer than the drain
-                    session.end("shutdown", Draining())
+                    session.end(SHUTDOWN, self._refusal())
                 await keeper.keep()
                 if session.start_failed:
                     self._note_failed_start(
@@ -388,7 +392,7 @@ class SessionManager:
         with anyio.move_on_after(self._limits.place_timeout_seconds):
             while True:
                 if self._is_draining:
-                    raise Draining
+                    raise self._refusal()
                 if not self._may_have_more:
                     self._make_room()
                 if self._may_have_more:
@@ -420,7 +424,7 @@ class SessionManager:
         with self._places.wish() as wish, anyio.move_on_after(self._limits.place_timeout_seconds):
             while True:
                 if self._is_draining:
-                    raise Draining
+                    raise self._refusal()
                 if not self._may_have_more:
                     self._make_room()
                 if self._may_have_more:
@@ -505,25 +509,32 @@ class SessionManager:
                 logger.warning("open calls cut off", extra={"session": session.tag, "calls": calls, "reason": reason})
             self._cut += calls
             try:
-                session.end(reason, Draining() if session.version is None else Stopped())
+                session.end(reason, self._refusal() if session.version is None else Stopped())
             except Exception:  # of one session: the others must end all the same
                 logger.exception("session ended badly", extra={"session": session.tag, "pid": session.pid})
             self._forget(session)
         if self._shared is not None:  # whoever waits for it would hold up the end
             self._shared.end_all(reason)
 
-    async def drain(self, grace_seconds: float, reason: str = "shutdown") -> None:
+    async def drain(self, grace_seconds: float, reason: str = SHUTDOWN) -> None:
         """Begin nothing new, let open calls finish for `grace_seconds`, then end every session.
 
         Waits until every child is gone.
         """
         self._is_draining = True
+        self._is_replaced = reason != SHUTDOWN
         self._wake()
         with anyio.move_on_after(grace_seconds):
             while self.calls_in_flight or self._spawning or self.is_awaited():
                 await self._places.changed(CHECK_SECONDS)
         self.end_all(reason)
         await self._all_gone()
+
+    def _refusal(self) -> Draining:
+        """What a client is told that comes, or waits, when nothing more begins here."""
+        if self._is_replaced:
+            return Draining("The server's configuration has changed; try again", retry_after_seconds=1)
+        return Draining()
 
     @property
     def was_cut(self) -> bool:

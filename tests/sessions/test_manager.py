@@ -315,6 +315,18 @@ async def test_a_drain_cuts_off_what_does_not_finish() -> None:
         assert manager.was_cut
 
 
+async def test_who_waits_at_a_server_that_is_replaced_is_told_to_come_again() -> None:
+    """The next one of its name serves already, and nothing is shutting down."""
+    async with running_manager(max_sessions=1) as manager, anyio.create_task_group() as tasks:
+        (await opened(manager)).use()
+        tasks.start_soon(manager.drain, 5.0, "its configuration has changed")
+
+        with pytest.raises(Draining, match="has changed; try again") as refused:
+            await manager.open()
+
+        assert refused.value.retry_after_seconds == 1
+
+
 async def test_who_waits_for_a_place_when_the_drain_begins_is_told() -> None:
     async with running_manager(max_sessions=1) as manager:
         (await opened(manager)).use()
