@@ -63,6 +63,7 @@ class Child:
         self.marker = spawned.marker
         self.max_memory_bytes = spec.limits.memory_bytes
         self.fault: ProxyError | None = None
+        self._who = {"pid": self.pid} | ({"server": spec.server} if spec.server is not None else {})
         self._spec = spec
         self._spawned = spawned
         self._on_gone = on_gone
@@ -74,7 +75,7 @@ class Child:
         self._seen: set[Stat] = set()
         self._is_group_gone = False
         with undone(partial(os.close, spawned.stdin), partial(os.close, spawned.stdout)):
-            self._stderr = StderrDrain(spawned.stderr, pid=self.pid)
+            self._stderr = StderrDrain(spawned.stderr, who=self._who)
         with undone(self._stderr.close):
             self.link = PipeLink(
                 stdin_fd=spawned.stdin,
@@ -120,7 +121,7 @@ class Child:
         logger.info(
             "child exited",
             extra={
-                "pid": self.pid,
+                **self._who,
                 "returncode": self.returncode,
                 "lived_seconds": round(self._loop.time() - self._started_at, 3),
             },
@@ -309,7 +310,7 @@ async def open_child(
     watch = watch or NoWatch()
     try:
         watch.started(child.pid)
-        logger.info("child started", extra={"pid": child.pid})
+        logger.info("child started", extra=child._who)
         yield child
     finally:
         try:

@@ -47,6 +47,8 @@ class ChildSpec:
     stdin_grace_seconds: float = 2.0
     term_grace_seconds: float = 2.0
     limits: ChildLimits = ChildLimits()
+    server: str | None = None
+    """What the server is called, in the log."""
 
 
 class ProgramNotFound(Exception):

@@ -7,6 +7,7 @@ SHOULD NOT take them for errors. Always read, or a chatty child would block for 
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Mapping
 
 from proxy.child.pipes import PipeReader
 
@@ -21,10 +22,15 @@ LINES_PER_SECOND = 100.0
 
 
 class StderrDrain:
-    """Reads a child's stderr to its end, logs it line by line within a rate, keeps the last lines for diagnosis."""
+    """Reads a child's stderr to its end, logs it line by line within a rate, keeps the last lines for diagnosis.
 
-    def __init__(self, fd: int, *, pid: int) -> None:
-        self._pid = pid
+    Args:
+        fd: To read from; owned.
+        who: Whose it is: fields of the log.
+    """
+
+    def __init__(self, fd: int, *, who: Mapping[str, object]) -> None:
+        self._who = who
         self._loop = asyncio.get_running_loop()
         self._rest = b""
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
@@ -72,9 +78,9 @@ class StderrDrain:
             return
         self._budget -= 1
         if self._left_out:
-            logger.warning("stderr lines left out", extra={"pid": self._pid, "lines": self._left_out})
+            logger.warning("stderr lines left out", extra={**self._who, "lines": self._left_out})
             self._left_out = 0
-        logger.info("%s", text, extra={"pid": self._pid})
+        logger.info("%s", text, extra=self._who)
 
     def _keep(self, raw: bytes) -> str:
         """Remember a line for diagnosis, and return it as text."""
@@ -88,5 +94,5 @@ class StderrDrain:
             rest, self._rest = self._rest, b""
             self._line(rest)
         if self._left_out:
-            logger.warning("stderr lines left out", extra={"pid": self._pid, "lines": self._left_out})
+            logger.warning("stderr lines left out", extra={**self._who, "lines": self._left_out})
             self._left_out = 0

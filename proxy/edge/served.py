@@ -272,6 +272,7 @@ def child_spec(settings: Settings, *, marker: str) -> ChildSpec:
     """What to run for these settings, in the environment that this process has now."""
     return ChildSpec(
         argv=settings.server_argv,
+        server=settings.server_name,
         env=child_environment(os.environ, extra=settings.env, pass_env=settings.pass_env, marker=marker),
         cwd=str(settings.cwd) if settings.cwd is not None else None,
         max_line_bytes=settings.max_line_bytes,

@@ -22,7 +22,7 @@ def drained(data: bytes) -> Iterator[StderrDrain]:
     widen(write)
     os.write(write, data)
     os.close(write)
-    drain = StderrDrain(read, pid=1)
+    drain = StderrDrain(read, who={"pid": 1, "server": "tools"})
     try:
         drain.drain()
         yield drain

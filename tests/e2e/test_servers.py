@@ -80,6 +80,8 @@ async def test_a_server_that_can_not_start_costs_the_others_nothing(tmp_path: Pa
         async with open_session(url_of(daemon, "good")) as client:
             assert await client.result(1, "echo", x=1) == {"echo": {"x": 1}}
         assert "no-such-program" in daemon.log
+        for what, name in (("child started", "good"), ("child exited", "dying")):
+            assert any(f"{what} pid=" in line and f"server={name}" in line for line in daemon.stderr_lines)
 
 
 def test_when_none_can_start_the_exit_code_is_1(tmp_path: Path) -> None:
