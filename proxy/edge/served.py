@@ -16,9 +16,9 @@ from proxy.edge.endpoint import LegacyEndpoint
 from proxy.edge.inbox import Inbox
 from proxy.edge.isolation import Isolation
 from proxy.edge.legacy_sse import LegacySse
-from proxy.edge.modern import ModernEdgeLimits, ModernEndpoint
+from proxy.edge.limits import edge_limits, modern_edge_limits, modern_limits, session_limits
+from proxy.edge.modern import ModernEndpoint
 from proxy.edge.presence import Presence
-from proxy.edge.session_responses import EdgeLimits
 from proxy.edge.sessionless import SessionlessEndpoint
 from proxy.edge.shutdown import Shutdown
 from proxy.edge.uploads import Uploads
@@ -29,9 +29,7 @@ from proxy.sessions.era import ServerEra
 from proxy.sessions.exits import Exits
 from proxy.sessions.house import House
 from proxy.sessions.kept import Kept
-from proxy.sessions.limits import SessionLimits
 from proxy.sessions.manager import SessionManager
-from proxy.sessions.modern.limits import ModernLimits
 from proxy.sessions.modern.serving import ModernServing
 from proxy.sessions.places import Places
 from proxy.sessions.sessionless import Sessionless
@@ -98,7 +96,7 @@ class Served:
         self.sharing = _sharing(settings, shared, places, spec=self.spec, era=era, starts=starts, exits=exits)
         self.manager = SessionManager(
             spec=self.spec,
-            limits=_session_limits(settings),
+            limits=session_limits(settings),
             counts=shared.counts,
             # Without sessions, places for children are the only bound.
             max_sessions=settings.max_children + 1 if is_sessionless else settings.max_sessions,
@@ -112,7 +110,7 @@ class Served:
         self._trials = _trials(self.manager, starts, settings, places)
         self.modern = ModernServing(
             spec=self.spec,
-            limits=_modern_limits(settings),
+            limits=modern_limits(settings),
             counts=shared.counts,
             places=places,
             era=era,
@@ -132,7 +130,7 @@ class Served:
         inbox = Inbox(
             uploads=shared.uploads, max_json_depth=settings.max_json_depth, stripped=settings.strip_capability
         )
-        limits = _edge_limits(settings)
+        limits = edge_limits(settings)
         self.sessionless = _sessionless(self.manager, self.kept, settings, shared, places) if is_sessionless else None
         legacy: LegacyEndpoint | SessionlessEndpoint
         self.legacy_sse: LegacySse | None = None
@@ -224,7 +222,7 @@ def _sharing(
 ) -> SharedChildren:
     return SharedChildren(
         spec=spec,
-        limits=_session_limits(settings),
+        limits=session_limits(settings),
         counts=shared.counts,
         places=places,
         era=era,
@@ -253,13 +251,8 @@ def _modern_endpoint(serving: ModernServing, settings: Settings, shared: Shared)
     """None if the operator offers handshake revisions only."""
     if settings.protocol_version in LEGACY_VERSIONS:
         return None
-    limits = ModernEdgeLimits(
-        commit_after_seconds=settings.modern_commit_after_seconds,
-        ping_interval_seconds=settings.ping_interval_seconds,
-        slow_reader_timeout_seconds=settings.slow_reader_timeout_seconds,
-        drain_timeout_seconds=settings.drain_timeout_seconds,
-    )
-    return ModernEndpoint(serving, shared.presence, _isolation(settings, shared), limits, shared.shutdown)
+    limits, isolation = modern_edge_limits(settings), _isolation(settings, shared)
+    return ModernEndpoint(serving, shared.presence, isolation, limits, shared.shutdown)
 
 
 def _isolation(settings: Settings, shared: Shared) -> Isolation:
@@ -281,67 +274,4 @@ def child_spec(settings: Settings, *, marker: str) -> ChildSpec:
         limits=ChildLimits(
             memory_bytes=settings.child_memory_bytes, open_files=settings.child_open_files, cpus=settings.child_cpu
         ),
-    )
-
-
-def _session_limits(settings: Settings) -> SessionLimits:
-    return SessionLimits(
-        idle_timeout_seconds=settings.idle_timeout_seconds,
-        unused_timeout_seconds=settings.unused_timeout_seconds,
-        session_age_seconds=settings.session_age_seconds,
-        child_max_age_seconds=settings.child_max_age_seconds,
-        child_max_calls=settings.child_max_calls,
-        call_timeout_seconds=settings.call_timeout_seconds,
-        call_timeout_total_seconds=settings.call_timeout_total_seconds,
-        place_timeout_seconds=settings.place_timeout_seconds,
-        start_timeout_seconds=settings.start_timeout_seconds,
-        server_request_timeout_seconds=settings.server_request_timeout_seconds,
-        continuation_timeout_seconds=settings.continuation_timeout_seconds,
-        stdin_stall_timeout_seconds=settings.stdin_stall_timeout_seconds,
-        slow_reader_timeout_seconds=settings.slow_reader_timeout_seconds,
-        stream_backlog_bytes=settings.stream_backlog_bytes,
-        replay_events=settings.replay_events,
-        replay_size_bytes=settings.replay_size_bytes,
-        replay_age_seconds=settings.replay_age_seconds,
-        # Without sessions no other stream will come that the messages could wait for.
-        waiting_messages=settings.waiting_messages if settings.isolation != "request" else 0,
-        waiting_size_bytes=settings.waiting_size_bytes,
-        max_calls_per_child=settings.max_calls_per_child,
-        max_get_streams=settings.max_get_streams,
-        max_respawns=settings.max_respawns,
-    )
-
-
-def _modern_limits(settings: Settings) -> ModernLimits:
-    return ModernLimits(
-        call_timeout_seconds=settings.call_timeout_seconds,
-        call_timeout_total_seconds=settings.call_timeout_total_seconds,
-        child_max_age_seconds=settings.child_max_age_seconds,
-        child_max_calls=settings.child_max_calls,
-        continuation_timeout_seconds=settings.continuation_timeout_seconds,
-        idle_timeout_seconds=settings.idle_timeout_seconds,
-        lease_wait_seconds=settings.lease_wait_seconds,
-        max_calls_per_child=settings.max_calls_per_child,
-        max_continuations=settings.max_continuations,
-        max_listens=settings.max_listens,
-        place_timeout_seconds=settings.place_timeout_seconds,
-        probe_timeout_seconds=settings.probe_timeout_seconds,
-        server_request_timeout_seconds=settings.server_request_timeout_seconds,
-        start_timeout_seconds=settings.start_timeout_seconds,
-        stdin_stall_timeout_seconds=settings.stdin_stall_timeout_seconds,
-        stream_backlog_bytes=settings.stream_backlog_bytes,
-    )
-
-
-def _edge_limits(settings: Settings) -> EdgeLimits:
-    return EdgeLimits(
-        commit_after_seconds=settings.commit_after_seconds,
-        ping_interval_seconds=settings.ping_interval_seconds,
-        slow_reader_timeout_seconds=settings.slow_reader_timeout_seconds,
-        start_timeout_seconds=settings.start_timeout_seconds,
-        drain_timeout_seconds=settings.drain_timeout_seconds,
-        stream_backlog_bytes=settings.stream_backlog_bytes,
-        reconnect_delay_seconds=settings.reconnect_delay_seconds,
-        close_stream_after_seconds=settings.close_stream_after_seconds,
-        newest_version=settings.protocol_version,
     )
