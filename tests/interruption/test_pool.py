@@ -32,16 +32,17 @@ HOLDS = {
     "pool.py WarmPool._own: self._start_and_prove": "an entry, a place, a process",
     "pool.py WarmPool._own: entry.child.ended.wait": "an entry, a place, a process",
     "pool.py WarmPool._start_and_prove: kind.start": "an entry, a place, a process that is starting",
-    "pool.py WarmPool._start_and_prove: self._proves_itself": "an entry, a place, a process",
-    "pool.py WarmPool._proves_itself: kind.prove": "an entry, a place, a process",
+    "pool.py WarmPool._start_and_prove: self._proof.given_by": "an entry, a place, a process",
+    "proof.py Proof.given_by: self._wait": "an entry, a place, a process",
+    "proof.py Proof._wait: kind.prove": "an entry, a place, a process",
     "sessions.py SessionsAhead.prove: child.prove_child": "the same",
     "sessions.py SessionsAhead.start: self._start": "the same",
 }
 OF_THE_BRIDGE = {
     "pool.py WarmPool.run: anyio.create_task_group": "everything",
     "pool.py WarmPool._refill_for_ever: self._places.changed": "nothing",
-    "pool.py WarmPool._proves_itself: anyio.create_task_group": "as `kind.prove`",
-    "pool.py WarmPool._proves_itself.watch: child.ended.wait": "in a task of the proof",
+    "proof.py Proof._wait: anyio.create_task_group": "as `kind.prove`",
+    "proof.py Proof._wait.watch: child.ended.wait": "in a task of the proof",
 }
 
 MODERN_ONLY = (sys.executable, "-I", "-S", MODERN_PROGRAM, "modern-only")

@@ -7,20 +7,20 @@ client waits for: an empty pool is a cold start, no more.
 import asyncio
 import logging
 import random
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
 import anyio
 
-from proxy.errors import ProxyError, SessionEnded
+from proxy.errors import ProxyError
 from proxy.observe import Counts
 from proxy.sessions.backoff import Backoff
 from proxy.sessions.places import Places
-from proxy.sessions.warm.kind import Ahead, Kind
+from proxy.sessions.warm.demand import Demand
+from proxy.sessions.warm.entry import Entry
+from proxy.sessions.warm.kind import Kind
 from proxy.sessions.warm.plan import (
     Plan,
     Room,
@@ -31,39 +31,12 @@ from proxy.sessions.warm.plan import (
     shares,
     worth_waiting_for,
 )
+from proxy.sessions.warm.proof import Proof
 
 logger = logging.getLogger(__name__)
 
-UNPROVED_SECONDS = 1.0
-"""Where a server does not bear a proof, a child that has lived so long counts as ready. Longer than a program takes to
-find out that it can't run."""
-HELD_UP_SECONDS = 10.0
-"""For so long clients who wait for a start keep the pool from one. As long as many of them have patience."""
 AGE_SPREAD = 0.1
 """Children that were started together don't get too old together."""
-
-
-@dataclass(eq=False)
-class _Entry:
-    """A child that is nobody's yet, or is being started."""
-
-    number: int
-    kind: Kind[Any]
-    started_at: float
-    old_at: float
-    child: Ahead | None = None
-    is_ready: bool = False
-    scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
-
-    def seen_at(self, now: float) -> Waiting:
-        return Waiting(
-            self.number,
-            self.kind.name,
-            now - self.started_at,
-            self.old_at - now,
-            is_there=self.child is not None and not self.child.ended.is_set(),
-            is_ready=self.is_ready,
-        )
 
 
 class WarmPool:
@@ -93,19 +66,14 @@ class WarmPool:
         self.has_served = False
         """Whether a child has proved itself, or served a client."""
         self._max_age_seconds = max_age_seconds if max_age_seconds is not None else float("inf")
-        self._start_timeout_seconds = start_timeout_seconds
         self._places = places
         self._counts = counts
         self._kinds: dict[str, Kind[Any]] = {}
-        self._entries: list[_Entry] = []
+        self._entries: list[Entry] = []
         self._numbers = count(1)
-        self._demand: deque[str] = deque(maxlen=max(16, 2 * size))
-        self._proof_seconds: dict[str, float] = {}  # of the last proof of each kind
-        self._asks_for_proof = True
-        self._has_served_client = False
+        self._demand = Demand(size)
+        self._proof = Proof(timeout_seconds=start_timeout_seconds, name=name)
         self._hits = self._misses = 0
-        self._claims: dict[str, list[object]] = {}
-        self._held_up_at: float | None = None  # since when clients have kept it from a start
         self._is_open = False
         self._tasks: anyio.abc.TaskGroup | None = None
         self._backoff = Backoff(lambda: 0.0)
@@ -114,7 +82,7 @@ class WarmPool:
         """Keep children of this kind, too. Before `run`."""
         self._kinds[kind.name] = kind
         if kind.is_wanted_at_once:
-            self._demand.append(kind.name)
+            self._demand.wanted.append(kind.name)
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
@@ -140,7 +108,7 @@ class WarmPool:
     @property
     def is_cold(self) -> bool:
         """Whether some should be ready by now, and none has been yet."""
-        return bool(self.size) and not self.has_served and bool(self._demand)
+        return bool(self.size) and not self.has_served and bool(self._demand.wanted)
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -152,7 +120,7 @@ class WarmPool:
             "size": self.size,
             "ready": ready,
             "being_proved": len(self._entries) - ready,
-            "asks_for_proof": self._asks_for_proof,
+            "asks_for_proof": self._proof.is_asked_for,
             "hits": self._hits,
             "misses": self._misses,
         }
@@ -165,12 +133,10 @@ class WarmPool:
 
         Gives a function that says whether there is one for him, as for those who came before him.
         """
-        claim, claims = object(), self._claims.setdefault(kind, [])
-        claims.append(claim)
         try:
-            yield lambda: claims.index(claim) < worth_waiting_for(self._seen(), kind, known=self._known)
+            with self._demand.claim(kind) as count_before_him:
+                yield lambda: count_before_him() < worth_waiting_for(self._seen(), kind, known=self._known)
         finally:
-            claims.remove(claim)
             self._places.wake()
 
     def take(
@@ -193,7 +159,7 @@ class WarmPool:
             return None
         self._entries.remove(entry)
         entry.scope.cancel()
-        self._demand.append(kind)
+        self._demand.wanted.append(kind)
         self._hits += 1
         self._counts.add("pool.hit" if entry.is_ready and not has_waited else "pool.hit_before_proof")
         if entry.is_ready:
@@ -204,14 +170,14 @@ class WarmPool:
     def missed(self, kind: str) -> None:
         """Nothing fit, and a child is started for a client."""
         if kind in self._kinds and self.size:
-            self._demand.append(kind)
+            self._demand.wanted.append(kind)
             self._misses += 1
             self._counts.add("pool.miss")
 
     def served(self) -> None:
         """A child has answered a client: its server works."""
         if self.size:
-            self.has_served = self._has_served_client = True
+            self.has_served = self._proof.has_served_client = True
             self._backoff.succeeded()
 
     def make_room(self) -> bool:
@@ -248,7 +214,7 @@ class WarmPool:
 
     @property
     def _known(self) -> dict[str, float]:
-        return self._proof_seconds if self._asks_for_proof else dict.fromkeys(self._kinds, UNPROVED_SECONDS)
+        return self._proof.known_seconds(self._kinds)
 
     def _seen(self) -> list[Waiting]:
         now = asyncio.get_running_loop().time()
@@ -260,29 +226,18 @@ class WarmPool:
         room = Room(
             places=0 if places.wanted else places.free,
             slots=places.slots.free(now),
-            clients=self._clients_waiting(now),
+            clients=self._demand.clients_waiting(self._kinds.values(), now),
             wait_seconds=self._backoff.wait_seconds,
         )
-        demand = [name for name in self._demand if self._kinds[name].can_start]
+        demand = [name for name in self._demand.wanted if self._kinds[name].can_start]
         return plan_refill(self._seen(), size=self.size, wanted=shares(self.size, demand), known=self._known, room=room)
-
-    def _clients_waiting(self, now: float) -> int:
-        """How many clients wait for a start. Not for ever: those that give up and come again would never get one."""
-        clients = sum(kind.clients_waiting(now) for kind in self._kinds.values()) + sum(map(len, self._claims.values()))
-        if not clients:
-            self._held_up_at = None
-        elif self._held_up_at is None:
-            self._held_up_at = now
-        elif now - self._held_up_at >= HELD_UP_SECONDS:
-            return 0
-        return clients
 
     def _begin(self, kind: str) -> None:
         assert self._tasks is not None  # this runs in it
-        self._held_up_at = None
+        self._demand.is_being_met()
         now = asyncio.get_running_loop().time()
         age = self._max_age_seconds * (1.0 - AGE_SPREAD * random.random())
-        entry = _Entry(next(self._numbers), self._kinds[kind], now, now + age)
+        entry = Entry(next(self._numbers), self._kinds[kind], now, now + age)
         self._entries.append(entry)
         self._places.slots.take(entry, now)
         self._tasks.start_soon(self._own, entry)
@@ -292,17 +247,9 @@ class WarmPool:
         entry = next(entry for entry in self._entries if entry.number == number)
         self._entries.remove(entry)
         entry.scope.cancel()
-        if entry.child is not None:
-            self._end(entry.child, reason)
+        entry.end_child(reason)
 
-    @staticmethod
-    def _end(child: Ahead, reason: str) -> None:
-        try:
-            child.end(reason, SessionEnded())
-        except Exception:  # of one: whoever asked has others to end
-            logger.exception("child not ended")
-
-    async def _own(self, entry: _Entry) -> None:
+    async def _own(self, entry: Entry) -> None:
         """One entry, until it is somebody's, dropped, or its child is gone."""
         try:
             with entry.scope:
@@ -318,11 +265,10 @@ class WarmPool:
                 self._entries.remove(entry)
                 self._backoff.failed(asyncio.get_running_loop().time() - entry.started_at)
                 self._log_loss(entry)
-                if entry.child is not None:
-                    self._end(entry.child, "not proved")
+                entry.end_child("not proved")
             self._places.wake()
 
-    def _log_loss(self, entry: _Entry) -> None:
+    def _log_loss(self, entry: Entry) -> None:
         """Why it was lost is in the log already."""
         what = (
             "child of the pool is gone; another is started"
@@ -333,7 +279,7 @@ class WarmPool:
         more = {"server": self._name, "in_a_row": self._backoff.failures, "next_in_seconds": wait}
         logger.log(logging.INFO if entry.is_ready else logging.WARNING, what, extra=more)
 
-    async def _start_and_prove(self, entry: _Entry) -> None:
+    async def _start_and_prove(self, entry: Entry) -> None:
         if entry not in self._entries:
             return
         if not self._places.has_room:  # since the plan was made
@@ -342,51 +288,10 @@ class WarmPool:
         kind = entry.kind
         child = entry.child = await kind.start()
         if entry not in self._entries:  # it was dropped in the moment in which its child was there
-            self._end(child, "dropped")
+            entry.end_child("dropped")
             return
-        is_asked = self._asks_for_proof or not kind.is_proof_optional
-        if await self._proves_itself(kind, child, is_asked):
+        if await self._proof.given_by(kind, child, since=entry.started_at):
             entry.is_ready = self.has_served = True
-            if is_asked:
-                self._proof_seconds[kind.name] = asyncio.get_running_loop().time() - entry.started_at
             kind.judged(child, is_good=True)
             self._places.slots.give_back(entry)
             self._places.wake()
-        elif not self._is_proof_at_fault(kind, child, is_asked) and not child.ended.is_set():
-            kind.judged(child, is_good=False)
-
-    async def _proves_itself(self, kind: Kind[Any], child: Ahead, is_asked: bool) -> bool:
-        is_good = not is_asked
-        seconds = self._start_timeout_seconds if is_asked else UNPROVED_SECONDS
-        with anyio.move_on_after(seconds):
-            async with anyio.create_task_group() as tasks:
-
-                async def watch() -> None:
-                    await child.ended.wait()
-                    tasks.cancel_scope.cancel()
-
-                tasks.start_soon(watch)
-                if is_asked:
-                    is_good = await kind.prove(child)
-                    tasks.cancel_scope.cancel()
-        return is_good and not child.ended.is_set()
-
-    def _is_proof_at_fault(self, kind: Kind[Any], child: Ahead, is_asked: bool) -> bool:
-        """A child has not proved itself: is that its fault, or does its server not bear the question?
-
-        One that exits on it may have been about to exit anyway: that shows when the next one, which is not asked, exits
-        as well. One that is silent is slow, unless others of its server have served. A server that has answered once
-        bears it.
-        """
-        has_exited = child.ended.is_set()
-        if not kind.is_proof_optional or not (has_exited or self._has_served_client):
-            return False
-        if kind.name in self._proof_seconds:
-            return False
-        self._asks_for_proof = not is_asked
-        if is_asked:
-            how = "exited on" if has_exited else "has not answered"
-            logger.info(
-                "a child %s the ping; the next is not asked, to see if that was why", how, extra={"server": self._name}
-            )
-        return is_asked

@@ -10,8 +10,7 @@ from proxy.errors import TooManySessions
 from proxy.sessions import backoff
 from proxy.sessions.places import Places
 from proxy.sessions.session import Session
-from proxy.sessions.warm import plan, slots
-from proxy.sessions.warm import pool as pool_module
+from proxy.sessions.warm import demand, plan, proof, slots
 from proxy.sessions.warm.plan import Plan
 from proxy.sessions.warm.sessions import SessionsAhead
 from tests.sessions.warm.pools import PATIENCE_SECONDS, alive, child, initialize, kill, opened, pooled, starts, until
@@ -127,7 +126,7 @@ async def test_only_as_many_clients_wait_for_a_proof_as_children_are_being_prove
 async def test_clients_that_always_wait_keep_it_from_a_refill_only_for_a_while(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool_module, "HELD_UP_SECONDS", 0.3)
+    monkeypatch.setattr(demand, "HELD_UP_SECONDS", 0.3)
     async with pooled(child(folder=tmp_path), size=1) as it:
         await it.until_ready(1)
         await it.manager.open()  # its client waits for an answer, and others would come after it
@@ -215,7 +214,7 @@ async def test_one_that_gets_too_old_is_replaced(tmp_path: Path) -> None:
 async def test_a_server_that_exits_on_the_proof_is_not_asked_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool_module, "UNPROVED_SECONDS", 0.3)
+    monkeypatch.setattr(proof, "UNPROVED_SECONDS", 0.3)
     async with pooled(child(folder=tmp_path, exit_on_ping=True), size=2) as it:
         assert not it.pool.has_served
         await it.until_ready(2)

@@ -9,7 +9,7 @@ import pytest
 
 from proxy.sessions.modern.serving import ModernServing
 from proxy.sessions.places import Places
-from proxy.sessions.warm import pool as pool_module
+from proxy.sessions.warm import proof
 from proxy.sessions.warm.pool import WarmPool
 from tests.sessions.modern.servings import STRANGER, Served, serving
 from tests.sessions.warm.pools import kill, until
@@ -123,7 +123,7 @@ async def test_a_group_gets_one_when_its_own_has_died(tmp_path: Path) -> None:
 async def test_an_older_server_that_does_not_bear_a_ping_is_not_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool_module, "UNPROVED_SECONDS", 0.1)
+    monkeypatch.setattr(proof, "UNPROVED_SECONDS", 0.1)
     async with warm(tmp_path, "legacy-exits", era="legacy", size=1) as it:
         await it.call()
         await it.until_ready(1)
