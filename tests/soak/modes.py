@@ -48,6 +48,11 @@ MODES: tuple[Mode, ...] = (
     Mode("session, streams cut short", ("--close-stream-after", "0.4s", "--reconnect-delay", "0.1s")),
     Mode("session, from a warm pool", ("--pool-size", "3", "--pool-max-age", "5s")),
     Mode("one child for all sessions", ("--isolation", "shared"), scenarios=ON_ONE_CHILD),
+    Mode(
+        "one child for all sessions, which is replaced and kept ready",
+        ("--isolation", "shared", "--pool-size", "1", "--child-max-age", "10s", "--child-max-calls", "300"),
+        scenarios=ON_ONE_CHILD,
+    ),
     Mode("a child a call", ("--isolation", "request"), scenarios=SESSIONLESS),
     Mode(
         "a child a call, used again and from a warm pool",
