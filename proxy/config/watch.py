@@ -1,7 +1,7 @@
 """When does a config file say something else?
 
-It is looked at: volumes of containers and of other machines tell nobody of a change, and a ConfigMap changes by a link
-to another folder, which leaves whoever listens at the old one deaf.
+It is looked at, not listened to: volumes of containers and of other machines tell nobody of a change, and a ConfigMap
+changes by a link to another folder, which leaves whoever listens at the old one deaf.
 """
 
 from collections.abc import AsyncGenerator
@@ -9,9 +9,14 @@ from pathlib import Path
 
 import anyio
 import anyio.to_thread
+from watchfiles import awatch
 
-LOOK_SECONDS = 0.5
-"""How often it is looked at. A file that is being written is the same twice once it is complete."""
+LOOK_MS = 500
+"""How often it is looked at."""
+COMPLETE_MS = 700
+"""A file is complete once nothing has changed for so long: longer than from one look to the next."""
+COMPARE_MS = 5000
+"""How often what is there is compared with what was read, whatever was noticed: nobody looked between the two."""
 
 Stamp = tuple[int, ...] | None
 """Which version of a file there is; None if there is none."""
@@ -26,30 +31,32 @@ def stamp_of(path: Path) -> Stamp:
     return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
 
 
-class News:
-    """Tells a version that is complete and not yet known. Pure; it is told what each look has found."""
-
-    def __init__(self, known: Stamp) -> None:
-        self._known = self._last = known
-
-    def is_in(self, now: Stamp) -> bool:
-        """Whether this version is news: not what was known, and the same as at the last look."""
-        is_news = now == self._last != self._known
-        self._last = now
-        if is_news:
-            self._known = now
-        return is_news
-
-
 async def changes(path: Path, known: Stamp) -> AsyncGenerator[None]:
-    """Yield whenever the file is not what it was and has been the same for two looks.
+    """Yield whenever the file is not what it was, as soon as it is complete.
 
     Args:
         path: Of the file; links that lead to it may change, too.
         known: The version that was read.
     """
-    news = News(known)
+    last = known
     while True:
-        await anyio.sleep(LOOK_SECONDS)
-        if news.is_in(await anyio.to_thread.run_sync(stamp_of, path)):
-            yield
+        try:
+            async for noticed in awatch(
+                path,
+                recursive=False,
+                force_polling=True,
+                poll_delay_ms=LOOK_MS,
+                step=COMPLETE_MS,
+                rust_timeout=COMPARE_MS,
+                yield_on_timeout=True,
+            ):
+                now = await anyio.to_thread.run_sync(stamp_of, path)
+                if now != known and (noticed or now == last):  # without news of it, it may be incomplete
+                    known = now
+                    yield
+                last = now
+        except FileNotFoundError:  # one that is not there can't be watched
+            if known is not None:
+                known = None
+                yield
+            await anyio.sleep(LOOK_MS / 1000)

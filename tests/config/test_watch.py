@@ -2,18 +2,21 @@
 
 import os
 from collections.abc import Callable
+from contextlib import aclosing
 from pathlib import Path
 
 import anyio
 import pytest
 
 from proxy.config import watch
-from proxy.config.watch import News, changes, stamp_of
+from proxy.config.watch import changes, stamp_of
 
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(watch, "LOOK_MS", 50)
+    monkeypatch.setattr(watch, "COMPLETE_MS", 200)
+    monkeypatch.setattr(watch, "COMPARE_MS", 500)
 
 
 def mounted(folder: Path) -> Path:
@@ -59,19 +62,32 @@ async def test_a_change_is_noticed_however_it_comes(tmp_path: Path, change: Call
     await seen.aclose()
 
 
-@pytest.mark.parametrize(
-    ("looks", "news"),
-    [
-        ("aaa", "..."),
-        ("bbb", ".!."),
-        ("bcdd", "...!"),  # a file that is being written
-        ("baa", "..."),
-        ("bbaa", ".!.!"),
-        ("b b b", "....."),  # a gap, between two versions of an editor
-        ("  bb", ".!.!"),  # it was away for long
-    ],
-)
-def test_a_version_is_news_once_when_it_is_complete(looks: str, news: str) -> None:
-    found = News((ord("a"),))
+async def test_a_file_that_is_being_written_is_told_of_once_it_is_complete(tmp_path: Path) -> None:
+    path = tmp_path / "c.json"
+    path.write_text("one")
 
-    assert "".join("!" if found.is_in((ord(look),) if look != " " else None) else "." for look in looks) == news
+    async def write() -> None:
+        with path.open("w") as file:
+            for _ in range(20):  # never resting for as long as one that is complete
+                file.write("x")
+                file.flush()
+                await anyio.sleep(watch.COMPLETE_MS / 1000 / 5)
+
+    async with aclosing(changes(path, stamp_of(path))) as seen, anyio.create_task_group() as tasks:
+        tasks.start_soon(write)
+        with anyio.fail_after(10):
+            await anext(seen)
+
+        assert path.read_text() == "x" * 20
+
+
+async def test_one_that_was_away_is_told_of_when_it_goes_and_when_it_comes_back(tmp_path: Path) -> None:
+    path = tmp_path / "c.json"
+    path.write_text("one")
+    async with aclosing(changes(path, stamp_of(path))) as seen:
+        path.unlink()
+        with anyio.fail_after(10):
+            await anext(seen)
+        path.write_text("one again")
+        with anyio.fail_after(10):
+            await anext(seen)
