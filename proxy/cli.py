@@ -44,7 +44,7 @@ to be cut off, 2 for settings that can't be.
 
 GROUPS = {
     "The server": ("command", "demo", "server_name", "cwd", "env", "pass_env", "protocol_version", "child_era"),
-    "Several servers": ("config", "named_server", "default_server", "watch"),
+    "Several servers": ("config", "named_server", "default_server", "watch", "required"),
     "Where to listen, and to whom": ("host", "port", "path", "legacy_sse", "allowed_origin", "allowed_host"),
     "Connections": (*("max_connections", "max_header_bytes", "header_timeout_seconds", "keep_alive_timeout_seconds"),),
     "Sessions": (
@@ -134,7 +134,7 @@ def help_text() -> str:
             text = " ".join((info.description or "").split())
             text += f" One of {', '.join(choices(field))}." if choices(field) else ""
             text += f" [{shown}]" if shown else ""
-            head = f"  {flag(field)}{value}"
+            head = f"  {flag(field)}{value}" + (f", --no-{flag(field)[2:]}" if info.default is True else "")
             body = textwrap.wrap(text, 100 - 34, break_on_hyphens=False)
             if len(head) > 33:
                 lines.append(head)

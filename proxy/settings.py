@@ -65,6 +65,9 @@ class Settings(BaseSettings):
     watch: bool = False
     """Read the config file again when it changes, as SIGHUP does."""
 
+    required: bool = True
+    """Whether /readyz is 503 while this server would not be served."""
+
     server_name: Name = "default"
     """Name of the server; it is served at /servers/NAME/mcp, too."""
 

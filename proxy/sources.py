@@ -144,7 +144,9 @@ def default(field: str) -> str:
     value = Settings.model_fields[field].get_default(call_default_factory=True)
     if value is None:
         return "none" if allowed(field).endswith("or none") else ""
-    return "" if value is False or value in ((), {}) else _show(field, value)
+    if isinstance(value, bool):
+        return "yes" if value else ""
+    return "" if value in ((), {}) else _show(field, value)
 
 
 def _show(field: str, value: Any) -> str:
@@ -176,7 +178,9 @@ def _from_flags(argv: Sequence[str]) -> dict[str, Any]:
     parser = _Parser(add_help=False, allow_abbrev=False)
     for field, info in flag_fields():
         if info.annotation is bool:
-            parser.add_argument(flag(field), dest=field, action="store_true", default=None)
+            is_on = info.default is True
+            how: Any = argparse.BooleanOptionalAction if is_on else "store_true"
+            parser.add_argument(flag(field), dest=field, action=how, default=None)
         elif field in NAMED:
             parser.add_argument(flag(field), dest=field, action="append", nargs=2, default=None)
         else:

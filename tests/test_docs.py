@@ -9,7 +9,7 @@ from proxy.sources import CONTAINER_NAMES, flag, flag_fields, variable
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = ["README.md", "ERAS.md", "ISOLATION.md", "CHANGELOG.md", "CONTRIBUTING.md", "ARCHITECTURE.md"]
-OTHERS = {"--help", "--version", "--rm", "--init"}
+OTHERS = {"--no-required", "--help", "--version", "--rm", "--init"}
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)

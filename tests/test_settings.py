@@ -18,7 +18,7 @@ def load(*argv: str, **environ: str) -> Settings:
     return Settings.load(argv, environ)
 
 
-SWITCHES = ("demo", "legacy_sse", "recover_sessions", "reuse_children", "shared_server_requests", "watch")
+SWITCHES = ("demo", "legacy_sse", "recover_sessions", "required", "reuse_children", "shared_server_requests", "watch")
 """Flags without a value."""
 
 
@@ -297,7 +297,7 @@ def test_the_defaults_are_those_of_the_manual() -> None:
         **{"child_era": "auto", "allowed_origin": (), "allowed_host": (), "log_level": "info", "log_format": "text"},
         **{"max_connections": 4096, "max_header_bytes": 65536, "header_timeout_seconds": 30},
         **{"keep_alive_timeout_seconds": 75},
-        **{"isolation": "session", "shared_server_requests": False},
+        **{"required": True, "isolation": "session", "shared_server_requests": False},
         **{"reuse_children": False, "max_reused_children": 16},
         **{"on_child_exit": "end", "max_respawns": 5, "max_failed_starts": 5},
         **{"recover_sessions": False, "max_recoverable_sessions": 1024, "recovery_age_seconds": 86400},

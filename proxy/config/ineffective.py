@@ -49,8 +49,8 @@ RULES = (
     _Rule(("max_reused_children",), lambda s: s.reuse_children, "without --reuse-children"),
     _Rule(
         ("child_max_calls", "child_max_age_seconds"),
-        lambda s: _has_modern_clients(s) or (s.isolation == "request" and s.reuse_children),
-        "without a process that clients without sessions share",
+        lambda s: _has_modern_clients(s) or s.isolation == "shared" or (s.isolation == "request" and s.reuse_children),
+        "without a process that clients share",
     ),
     _Rule(
         _OF_MODERN_CLIENTS, _has_modern_clients, "with this --protocol-version, which keeps clients of 2026-07-28 away"

@@ -16,7 +16,7 @@ PER_SERVER = frozenset(
         *("call_timeout_seconds", "call_timeout_total_seconds", "commit_after_seconds", "max_calls_per_child"),
         *("place_timeout_seconds", "server_request_timeout_seconds", "start_timeout_seconds", "probe_timeout_seconds"),
         *("stdin_grace_seconds", "term_grace_seconds", "stdin_stall_timeout_seconds", "max_line_bytes"),
-        *("on_child_exit", "max_respawns", "max_failed_starts"),
+        *("required", "on_child_exit", "max_respawns", "max_failed_starts"),
         *("recover_sessions", "max_recoverable_sessions", "recovery_age_seconds"),
         *("strip_capability", "allow_tool", "deny_tool"),
         *("child_memory_bytes", "child_open_files", "child_cpu", "child_max_age_seconds", "child_max_calls"),

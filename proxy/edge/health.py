@@ -55,7 +55,10 @@ class Health:
         """Why new work would not be served; None if it would."""
         if not self.is_running():
             return "not running"
-        return next((why for server in self.directory.servers.values() if (why := _unready(server))), None)
+        servers = self.directory.servers.values()
+        if any(server.manager.is_draining for server in servers):
+            return "draining"
+        return next((why for server in servers if server.settings.required and (why := _unready(server))), None)
 
     async def servers(self, _: Request) -> Response:
         """Serve `/servers`: which there are, and where."""
@@ -93,11 +96,9 @@ def _server(server: Served) -> dict[str, Any]:
 
 def _unready(server: Served) -> str | None:
     manager = server.manager
-    if manager.is_draining:
-        return "draining"
     if not manager.could_make_room:
         return f"server {server.name}: no room for a session"
-    if manager.starts.circuit == "open":
+    if manager.starts.circuit != "closed":
         return f"server {server.name}: circuit open, its starts fail"
     if manager.starts.last_failed:
         return f"server {server.name}: its last start failed"

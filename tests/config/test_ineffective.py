@@ -38,6 +38,7 @@ NOT_IN_VAIN: list[dict[str, Any]] = [
     {"reuse_children": True, "max_reused_children": 2},
     {"isolation": "request", "reuse_children": True, "child_max_calls": 5, "protocol_version": "2025-11-25"},
     {"child_max_calls": 5, "child_max_age_seconds": 60, "modern_isolation": "shared", "max_listens": 1},
+    {"child_max_calls": 5, "isolation": "shared", "protocol_version": "2025-11-25"},
 ]
 
 

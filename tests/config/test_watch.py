@@ -62,7 +62,10 @@ async def test_a_change_is_noticed_however_it_comes(tmp_path: Path, change: Call
     await seen.aclose()
 
 
-async def test_a_file_that_is_being_written_is_told_of_once_it_is_complete(tmp_path: Path) -> None:
+async def test_a_file_that_is_being_written_is_told_of_once_it_is_complete(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "COMPLETE_MS", 1500)
     path = tmp_path / "c.json"
     path.write_text("one")
 
@@ -71,7 +74,7 @@ async def test_a_file_that_is_being_written_is_told_of_once_it_is_complete(tmp_p
             for _ in range(20):  # never resting for as long as one that is complete
                 file.write("x")
                 file.flush()
-                await anyio.sleep(watch.COMPLETE_MS / 1000 / 5)
+                await anyio.sleep(0.02)
 
     async with aclosing(changes(path, stamp_of(path))) as seen, anyio.create_task_group() as tasks:
         tasks.start_soon(write)

@@ -1,6 +1,8 @@
 """What does an operator see of a bridge that nobody has used yet?"""
 
+import json
 import sys
+from pathlib import Path
 
 import httpx
 
@@ -29,3 +31,25 @@ async def test_health_says_of_a_server_that_can_not_be_started_why_before_anybod
 
     assert servers["there"]["state"] == "not started, or not lately"
     assert servers["missing"]["state"] == "its program does not exist"
+
+
+async def test_a_server_that_is_not_required_keeps_nobody_from_being_ready(tmp_path: Path) -> None:
+    entry = {"command": "no-such-program"}
+    file = tmp_path / "servers.json"
+    file.write_text(json.dumps({"mcpServers": {"a": {"command": sys.executable, "args": ["-V"]}, "b": entry}}))
+
+    assert await ready(file) == (503, "server b: its program does not exist")
+
+    file.write_text(
+        file.read_text().replace('"no-such-program"', '"no-such-program", "mcp_proxy": {"required": false}')
+    )
+
+    assert await ready(file) == (200, None)
+
+
+async def ready(file: Path) -> tuple[int, str | None]:
+    bridge = Bridge(Settings(config=file))
+    transport = httpx.ASGITransport(bridge.asgi)
+    async with bridge.run(), httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as http:
+        answer = await http.get("/readyz")
+        return answer.status_code, answer.json().get("reason")
