@@ -34,7 +34,7 @@ OF_THE_OWNER = {
 OF_A_START = {"sessions/modern/joint_starts.py JointStarts._run: self._start": "the clients that wait for it"}
 NEVER_FAILS = {
     "sessions/modern/child.py SharedChild.take_place: self._places.acquire",
-    "edge/modern.py ModernEndpoint._respond: send_stream",
+    "edge/lone_responses.py LoneResponses.answers: send_stream",
 }
 """A semaphore and a task group: such a wait can be cancelled, but makes no exception of its own."""
 

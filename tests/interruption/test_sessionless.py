@@ -29,20 +29,20 @@ HOLDS = {
     "sessions/sessionless.py Sessionless._open: answer_of_child": "a child that nobody knows",
     "edge/sessionless.py SessionlessEndpoint._call: self._unless_gone": "the request, watched, and a process",
     "edge/sessionless.py SessionlessEndpoint._call: self._respond": "a child, and the stream",
-    "edge/sessionless.py SessionlessEndpoint._hold: stream.wait": "the request, watched, a child, and the stream",
-    "edge/sessionless.py SessionlessEndpoint._respond: send_stream": "a child, and the stream",
+    "edge/lone_responses.py LoneResponses._hold: stream.wait": "the request, watched, a child, and the stream",
+    "edge/lone_responses.py LoneResponses.answers: send_stream": "a child, and the stream",
 }
 OF_THE_SERVER = {
     "sessions/sessionless.py Sessionless.run: anyio.create_task_group": "everything",
     "sessions/sessionless.py Sessionless._start_catalogue: self._open": "the child that answers for all",
 }
 NEVER_FAILS = {
-    "edge/sessionless.py SessionlessEndpoint._respond: send_stream",
+    "edge/lone_responses.py LoneResponses.answers: send_stream",
     "sessions/intake.py Intake._wait_for_place: self._places.acquire",
 }
 """A task group and a semaphore: such a wait can be cancelled, but makes no exception of its own."""
 ONLY_BY_THOSE = {
-    "edge/sessionless.py SessionlessEndpoint._respond: send_stream",
+    "edge/lone_responses.py LoneResponses.answers: send_stream",
     "sessions/sessionless.py Sessionless.begin: _send",
     "sessions/sessionless.py _send: session.intake.begin",
 }

@@ -44,16 +44,16 @@ HOLDS = {
     "sessions/intake.py Intake.wait_to_tell: self._stdin_taken": "its size among those that wait",
     "sessions/stream.py Stream.wait: waiter": "the stream",
     "edge/endpoint.py LegacyEndpoint._begin: session.intake.begin": "the request, watched",
-    "edge/endpoint.py LegacyEndpoint._hold: stream.wait": "the request, watched, and the stream",
+    "edge/session_responses.py SessionResponses.hold: stream.wait": "the request, watched, and the stream",
     "edge/endpoint.py LegacyEndpoint._initialize: self._presence.unless_gone": "a place, a process that is starting",
-    "edge/endpoint.py LegacyEndpoint._initialize: self._hold": "a session that nobody knows",
+    "edge/endpoint.py LegacyEndpoint._initialize: self._responses.hold": "a session that nobody knows",
     "edge/endpoint.py LegacyEndpoint._initialize: self._send_initialize_result": "a session unknown to its client",
-    "edge/endpoint.py LegacyEndpoint._pass_on: self._respond": "the stream, and the connection",
+    "edge/endpoint.py LegacyEndpoint._pass_on: self._responses.respond": "the stream, and the connection",
     "edge/endpoint.py LegacyEndpoint._pass_on: self._tell": "the connection",
     "edge/endpoint.py LegacyEndpoint._pass_on_batch: self._begin": "the stream of the calls before",
-    "edge/endpoint.py LegacyEndpoint._pass_on_batch: self._respond": "the stream",
-    "edge/endpoint.py LegacyEndpoint._stream: send_stream": "the stream",
-    "edge/endpoint.py LegacyEndpoint.get: self._stream": "the stream, and the connection",
+    "edge/endpoint.py LegacyEndpoint._pass_on_batch: self._responses.respond": "the stream",
+    "edge/session_responses.py SessionResponses.stream: send_stream": "the stream",
+    "edge/endpoint.py LegacyEndpoint.get: self._responses.stream": "the stream, and the connection",
     "edge/sse.py send_stream: response": "the stream",
 }
 OF_THE_OWNER = {
@@ -94,8 +94,8 @@ NOTHING = {
 """A claim, see `tests/sessions/warm`; and a timer: what it would do next, it does in the next round."""
 NEVER_FAILS = {
     "sessions/intake.py Intake._wait_for_place: self._places.acquire",
-    "edge/endpoint.py LegacyEndpoint._stream: send_stream",
-    "edge/endpoint.py LegacyEndpoint.get: self._stream",
+    "edge/session_responses.py SessionResponses.stream: send_stream",
+    "edge/endpoint.py LegacyEndpoint.get: self._responses.stream",
     "edge/sse.py send_stream: response",
 }
 """A semaphore and a task group: such a wait can be cancelled, but makes no exception of its own."""
