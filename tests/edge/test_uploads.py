@@ -231,7 +231,7 @@ async def test_every_refusal_has_a_status_and_says_that_the_connection_ends() ->
     async with embedded(**limits) as (app, client), anyio.create_task_group() as tasks:
         waiting = Response("POST", headers_of(client), b"x" * 600, ends=False)
         tasks.start_soon(waiting.serve, app)
-        await anyio.wait_all_tasks_blocked()
+        await waiting.until_read()
         crowded = Response("POST", headers_of(client), b"x" * 600, ends=False)
         large = Response("POST", headers_of(client), b"x" * 1025)
         for each in (crowded, large):

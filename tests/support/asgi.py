@@ -61,6 +61,7 @@ class Response:
         self.room_bytes: int | None = None
         self.leaves_after_parts: int | None = None
         self._parts = 0
+        self._is_waited_for = False
 
     async def serve(self, app: ASGIApp) -> None:
         """Have the application answer it."""
@@ -79,6 +80,12 @@ class Response:
         """The client closes the connection."""
         self._messages.append({"type": "http.disconnect"})
         self._wake()
+
+    async def until_read(self) -> None:
+        """Wait until the application has taken all that was given, and waits for more."""
+        with anyio.fail_after(PATIENCE_SECONDS):
+            while not self._is_waited_for:
+                await self._changed.wait()
 
     async def until(self, text: bytes) -> None:
         """Wait until this has come in the body."""
@@ -99,6 +106,9 @@ class Response:
 
     async def _receive(self) -> Message:
         await anyio.lowlevel.cancel_shielded_checkpoint()
+        if not self._messages:
+            self._is_waited_for = True
+            self._wake()
         while not self._messages:
             await self._changed.wait()
         message = self._messages[0]
