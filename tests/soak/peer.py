@@ -267,8 +267,8 @@ class Peer:
             if "method" not in message:
                 answer = message
                 continue
-            if str(message["method"]).endswith("/list_changed"):
-                continue  # for all: another process has taken the place of the one before
+            if message.keys() == {"jsonrpc", "method"} and message["method"].endswith("/list_changed"):
+                continue  # ours, for all: another process has taken the place of the one before
             if self.tag not in json.dumps(message):
                 raise Wrong(f"{self.tag} was told what is another's: {str(message)[:200]}")
             notes.append(message)
