@@ -7,7 +7,7 @@ import anyio
 import pytest
 
 from tests.e2e.serving import serving, serving_modern
-from tests.support.mcp import Client, call, health, open_session, request, until
+from tests.support.mcp import Client, call, end_processes, health, open_session, request, until
 
 FLAGS = ("--isolation", "shared")
 
@@ -115,3 +115,26 @@ async def test_sessions_on_a_process_of_the_other_era_go_on_with_the_next_one_to
 
             await until(has_moved, "it is served by the next process")
             assert await counted(client, "retired.worn_child") >= 1
+
+
+async def test_who_comes_when_a_process_dies_while_its_successor_starts_is_served_by_that(tmp_path: Path) -> None:
+    modes = tmp_path / "modes"
+    flags = (*FLAGS, "--child-max-calls", "1")
+    with serving(*flags, modes=(f"more={modes}",)) as daemon:
+        async with open_session(daemon.url) as client:
+            modes.write_text("late=1\n")
+            first = await served_by(client)
+
+            async def starts() -> bool:
+                return bool((await health(client))["children"] == 2)
+
+            await until(starts, "another one is being started")
+            end_processes(first)
+
+            async def is_gone() -> bool:
+                return bool((await health(client))["sessions"] == 0)
+
+            await until(is_gone, "the old one is dead")
+            later = await client.another()
+            assert (await health(later))["children"] == 1  # no third one was needed
+            assert await served_by(later) != first

@@ -50,9 +50,11 @@ class Succession:
         return [each for each in (self.current, self.successor, self.last) if each is not None]
 
     def remove(self, process: SharedProcess) -> None:
-        """It has ended."""
-        self.current = self.current if self.current is not process else None
-        self.successor = self.successor if self.successor is not process else None
+        """It has ended. Whoever comes has not to wait for a third one if the next is being started."""
+        if self.current is process:
+            self.current, self.successor = self.successor, None
+        elif self.successor is process:
+            self.successor = None
         self.last = self.last if self.last is not process else None
 
     def renew(self, now: float) -> None:
