@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -43,16 +43,48 @@ def sure_places(total: int, servers: int) -> int:
     return share or int(total >= 2 * servers)
 
 
-def free_places(own: Holding, others: Sequence[Holding], *, total: int, taken: int) -> int:
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What all servers have, in sum: with a thousand of them nobody can look at each for each of them.
+
+    Attributes:
+        sure: How many places each is sure to get.
+        kept: How many places are left for those that have not what they are sure of.
+        wanted: How many clients wait for a place.
+        fewest: How many processes that server has, of those whose clients wait, that has the fewest.
+    """
+
+    sure: int
+    kept: int
+    wanted: int
+    fewest: int | None
+
+
+def claims_of(holdings: Sequence[Holding], *, total: int) -> Claims:
+    """What these servers have, which are all."""
+    sure = sure_places(total, len(holdings)) if len(holdings) > 1 else 0
+    return Claims(
+        sure,
+        sum(kept_places(each, sure) for each in holdings),
+        sum(each.wanted for each in holdings),
+        min((each.taken for each in holdings if each.wanted), default=None),
+    )
+
+
+def kept_places(holding: Holding, sure: int) -> int:
+    """How many places are left for this server."""
+    return max(0, min(sure, holding.limit) - holding.taken)
+
+
+def free_places(own: Holding, claims: Claims, *, total: int, taken: int) -> int:
     """How many more processes a server may start. What others are sure to get is left for them."""
-    sure = sure_places(total, 1 + len(others)) if others else 0
-    kept = sum(max(0, min(sure, other.limit) - other.taken) for other in others)
+    kept = claims.kept - kept_places(own, claims.sure)
     return max(0, min(own.limit - own.taken, total - taken - kept))
 
 
-def has_turn(own: Holding, others: Sequence[Holding]) -> bool:
+def has_turn(own: Holding, claims: Claims) -> bool:
     """Whether no other server has a better claim to the next place: one that waits, and has fewer processes."""
-    return not any(other.wanted and other.taken < own.taken for other in others)
+    return claims.fewest is None or claims.fewest >= own.taken
 
 
 class Tenant(Protocol):
@@ -87,6 +119,8 @@ class House:
         self._taken = 0
         self._live: set[Child] = set()
         self._waiters: list[asyncio.Future[None]] = []
+        self._claims: Claims | None = None  # until something changes
+        self._givers: list[Tenant] = []
         self.finder = StrayFinder()
         """Finds what has left the groups of those that end; shared, so that one look serves all."""
         self.watch: ProcessWatch = NoWatch()
@@ -106,25 +140,39 @@ class House:
     def take(self) -> None:
         """Take a place, which there is. Whoever takes it gives it back."""
         self._taken += 1
+        self.changed_holding()
 
     def give_back(self) -> None:
         """The process is gone, or never was."""
         self._taken -= 1
+        self.changed_holding()
         self.wake()
 
     # ---- who may have the next one
 
-    def others(self, tenant: Tenant) -> list[Holding]:
-        """What the other servers have."""
-        return [each.holding for each in self.tenants if each is not tenant]
+    def changed_holding(self) -> None:
+        """A server has something else than before. Whoever changes that says so."""
+        self._claims = None
+
+    @property
+    def claims(self) -> Claims:
+        """What all servers have."""
+        if self._claims is None:
+            held = [(each.holding, each) for each in self.tenants]
+            self._claims = claims = claims_of([holding for holding, _ in held], total=self.max_children)
+            sure = sure_places(self.max_children, max(1, len(held)))
+            rich = [each for each in held if each[0].taken > sure]
+            self._givers = [tenant for _, tenant in sorted(rich, key=lambda each: each[0].taken, reverse=True)]
+            return claims
+        return self._claims
 
     def free(self, tenant: Tenant) -> int:
         """How many more processes this server may start."""
-        return free_places(tenant.holding, self.others(tenant), total=self.max_children, taken=self._taken)
+        return free_places(tenant.holding, self.claims, total=self.max_children, taken=self._taken)
 
     def has_room(self, tenant: Tenant) -> bool:
         """Whether this server may start a process now."""
-        return self.free(tenant) > 0 and has_turn(tenant.holding, self.others(tenant))
+        return self.free(tenant) > 0 and has_turn(tenant.holding, self.claims)
 
     def has_spare(self, tenant: Tenant) -> bool:
         """Whether there is a process that is nobody's yet and could end for this server."""
@@ -138,14 +186,12 @@ class House:
         """End a process that nobody needs just now, for this server; returns whether there was one."""
         return any(each.end_idle() for each in self._that_can_give(tenant))
 
-    def _that_can_give(self, tenant: Tenant) -> list[Tenant]:
+    def _that_can_give(self, tenant: Tenant) -> Iterator[Tenant]:
         """Who has a place that would be of use to this server: itself first, then those with the most."""
-        own = tenant.holding
-        if own.taken >= own.limit:
-            return [tenant]
-        sure = sure_places(self.max_children, max(1, len(self.tenants)))
-        others = [each for each in self.tenants if each is not tenant and each.holding.taken > sure]
-        return [tenant, *sorted(others, key=lambda each: each.holding.taken, reverse=True)]
+        own, _ = tenant.holding, self.claims
+        yield tenant
+        if own.taken < own.limit:
+            yield from (each for each in self._givers if each is not tenant)
 
     # ---- the processes
 

@@ -54,7 +54,7 @@ class Wish:
         Returns whether one ends for this wish.
         """
         now = asyncio.get_running_loop().time()
-        self.is_open = True
+        self._open(True)
         if self._asked_at is None or now - self._asked_at >= ASK_AGAIN_SECONDS:
             self._asked_at = now
             self._is_granted = self._places.house.end_spare(self._places)
@@ -63,8 +63,13 @@ class Wish:
     def rest(self) -> None:
         """A place would be of no use just now: whoever else waits may have it."""
         if self.is_open:
-            self.is_open = False
+            self._open(False)
             self._places.wake()
+
+    def _open(self, is_open: bool) -> None:
+        if self.is_open is not is_open:
+            self.is_open = is_open
+            self._places.house.changed_holding()
 
 
 class Places:
@@ -94,15 +99,18 @@ class Places:
         """Be one of those for whom places are kept, while the block is open."""
         self._is_closed = False
         self.house.tenants.append(self)
+        self.house.changed_holding()
         try:
             yield
         finally:
             self.house.tenants.remove(self)
+            self.house.changed_holding()
             self.house.wake()
 
     def close(self) -> None:
         """Begin nothing new: no place need be kept."""
         self._is_closed = True
+        self.house.changed_holding()
         self.house.wake()
 
     # ---- how many there are
@@ -135,7 +143,7 @@ class Places:
     @property
     def wanted(self) -> int:
         """How many wait for a place that a process of this server would take."""
-        return self._wanted + sum(other.wanted for other in self.house.others(self))
+        return self._wanted + self.house.claims.wanted - self.holding.wanted
 
     @property
     def _wanted(self) -> int:
@@ -168,8 +176,7 @@ class Places:
             yield wish
         finally:
             self._wishes.remove(wish)
-            if wish.is_open:
-                self.wake()
+            wish.rest()
 
     def make_room(self) -> None:
         """Ask those who have children to end one that nobody needs just now."""

@@ -4,7 +4,7 @@ import anyio
 import pytest
 
 from proxy.child.process import open_child
-from proxy.sessions.house import Holding, House, free_places, has_turn, sure_places
+from proxy.sessions.house import Holding, House, claims_of, free_places, has_turn, sure_places
 from proxy.sessions.places import TALLIED, Places
 from tests.support.children import spec
 
@@ -37,7 +37,7 @@ FREE: dict[str, tuple[Holding, list[Holding], dict[str, int], int]] = {
 def test_a_server_may_start_what_is_free_and_not_kept_for_others(case: str) -> None:
     own, others, whole, free = FREE[case]
 
-    assert free_places(own, others, **whole) == free
+    assert free_places(own, claims_of([own, *others], total=whole["total"]), **whole) == free
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_a_server_may_start_what_is_free_and_not_kept_for_others(case: str) -> N
     ],
 )
 def test_a_place_goes_to_the_waiting_server_that_has_the_fewest(own: Holding, other: Holding, turn: bool) -> None:
-    assert has_turn(own, [other]) is turn
+    assert has_turn(own, claims_of([own, other], total=8)) is turn
 
 
 class Children:
@@ -128,6 +128,51 @@ async def test_a_server_that_begins_nothing_more_needs_no_place() -> None:
     history.append(one.has_room)
 
     assert history == [False, True]
+
+
+class Looked(Places):
+    """Places that count how often anybody looks at what they have."""
+
+    looks = 0
+
+    @property
+    def holding(self) -> Holding:
+        Looked.looks += 1
+        return super().holding
+
+
+async def test_to_ask_for_each_of_many_servers_whether_there_is_room_takes_no_look_at_all_for_each() -> None:
+    """As `/readyz` does, and as every pool does whenever a process has begun or ended."""
+    house = House(max_children=64)
+    servers = [Looked(max_children=8, house=house) for _ in range(200)]
+    house.tenants += servers
+    history = []
+    for _ in range(2):
+        servers[0].take()
+        Looked.looks = 0
+        history.append({(each.has_room, each.has_spare, each.wanted) for each in servers})
+        assert Looked.looks < 10 * len(servers)
+
+    assert history == [{(True, False, 0)}] * 2
+
+
+async def test_what_changes_for_one_server_the_others_notice() -> None:
+    one, other = housed(2, 2, 2)
+    history = []
+    with other.wish() as wish:
+        one.take()
+        history.append((one.has_room, one.wanted))
+        wish.make_room()
+        history.append((one.has_room, one.wanted))
+        wish.rest()
+        history.append((one.has_room, one.wanted))
+        wish.make_room()
+        other.take()
+        history.append((one.has_room, one.wanted))
+    other.give_back()
+    history.append((one.has_room, one.wanted))
+
+    assert history == [(True, 0), (False, 1), (True, 0), (False, 1), (True, 0)]
 
 
 ENDS = {
