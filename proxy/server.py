@@ -38,6 +38,8 @@ CLOSE_SECONDS = 1
 REAP_SECONDS = 1.0
 """How often the dead among adopted processes are looked for."""
 
+GOES_ON = "what was served is served on"
+
 
 def serve(settings: Settings, *, load: Callable[[], Settings]) -> int:
     """Run the daemon until a signal; returns the process's exit code: 0 after a clean drain, else 1.
@@ -226,9 +228,9 @@ class _Daemon:
                 await self._bridge.reload(settings)
                 warn_of_missing_programs(self._bridge.directory)
         except SettingsError as error:
-            logger.error("config file not taken over: %s", "; ".join(error.faults))
+            logger.error("config file not taken over: %s; %s", "; ".join(error.faults), GOES_ON)
         except ConfigError as error:
-            logger.error("config file not taken over: %s", error)
+            logger.error("config file not taken over: %s; %s", error, GOES_ON)
         except Exception:  # it would end the daemon
             logger.exception("config file not taken over")
 

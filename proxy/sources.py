@@ -18,6 +18,7 @@ from annotated_types import Ge, Gt, Le
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
+from proxy.foreign_flags import FOREIGN_FLAGS
 from proxy.settings import Settings, SettingsError
 from proxy.shapes import Shape
 from proxy.units import format_duration, format_size
@@ -227,10 +228,14 @@ def _unknown(word: str, *, may_be_secret: bool) -> str:
     if not word.startswith("-"):
         # Behind `--env TOKEN=a b` without quotes it is the rest of the secret.
         shown = "word, not shown beside --env" if may_be_secret else repr(word)
+        if word.startswith(("http://", "https://")) and not may_be_secret:
+            return "unexpected URL: this puts a stdio server behind one; that server's command goes behind --"
         if word.endswith(".json"):
             return f"unexpected {shown}: a config file goes behind --config"
         return f"unexpected {shown}: the server's command goes behind -- or into --command"
     name = word.partition("=")[0]
+    if name in FOREIGN_FLAGS:
+        return f"there is no flag {name}: {FOREIGN_FLAGS[name]}"
     near = get_close_matches(name, [flag(field) for field, _ in flag_fields()], n=1)
     return f"there is no flag {name}" + (f"; did you mean {near[0]}?" if near else "; see --help")
 

@@ -401,6 +401,8 @@ def test_secrets_are_not_in_the_settings_text() -> None:
         ("--prt", "there is no flag --prt; did you mean --port?"),
         ("--idle-timeout-seconds=5", "did you mean --idle-timeout?"),
         ("--xyzzy", "see --help"),
+        ("--stateless", "there is no flag --stateless: --isolation request serves without sessions"),
+        ("http://localhost/mcp", "unexpected URL: this puts a stdio server behind one"),
     ],
 )
 def test_an_unknown_flag_is_named_with_the_nearest(word: str, says: str) -> None:

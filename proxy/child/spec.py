@@ -79,8 +79,19 @@ def child_environment(
     return {**env, **extra, MARKER: marker}
 
 
+COME_WITH = {
+    **dict.fromkeys(("uv", "uvx"), "uv: pip install uv"),
+    **dict.fromkeys(("npx", "npm", "node"), "Node.js"),
+    **dict.fromkeys(("bunx", "bun"), "Bun"),
+    **dict.fromkeys(("docker",), "Docker"),
+}
+"""The programs that most servers are started by, and what brings them."""
+
+
 def _hint(name: str) -> str:
     """What to do about the commonest mistakes."""
+    if name in COME_WITH:
+        return f"; it comes with {COME_WITH[name]}"
     if name.startswith("~"):
         return "; no shell is used, write the folder out"
     return "; in a config file the words behind the program stand in args" if " " in name else ""
@@ -100,7 +111,7 @@ def find_program(argv: Sequence[str], *, env: Mapping[str, str], cwd: str | None
     if os.sep in program:
         path = Path(cwd or ".") / program
         if shutil.which(str(path)) is None:
-            what = "is not executable" if path.is_file() else "does not exist"
+            what = "is not executable" if path.is_file() else "is a folder" if path.is_dir() else "does not exist"
             raise ProgramNotFound(f"{program!r} {what} (looked at {path.absolute()}){_hint(program)}")
         return str(path)
     search = env.get("PATH", os.defpath)

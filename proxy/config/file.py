@@ -29,6 +29,9 @@ _MILLISECONDS_FROM = 1000
 _SECONDS_ALL_THE_SAME = frozenset({1800, 3600})
 """Half an hour and an hour, which the menus of clients offer that write seconds."""
 
+_SECONDS_ELSEWHERE = 3600
+"""What clients allow that write seconds: up to here it could be either."""
+
 
 class ConfigError(Exception):
     """A file that can't be used; the message is for the operator and names file, server and key."""
@@ -199,7 +202,14 @@ class _Reader:
             return None
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
             raise self._fault(name, "timeout", "must be a number of seconds, more than 0")
-        return value / 1000 if value >= _MILLISECONDS_FROM and value not in _SECONDS_ALL_THE_SAME else float(value)
+        if value < _MILLISECONDS_FROM or value in _SECONDS_ALL_THE_SAME:
+            return float(value)
+        if value <= _SECONDS_ELSEWHERE:
+            self._warnings.append(
+                f"{self._path}: server {name!r}: timeout {value:g} is read as milliseconds; "
+                "call_timeout under mcp_proxy says it exactly"
+            )
+        return value / 1000
 
     def _overrides(self, entry: Object, name: str) -> dict[str, Any]:
         given = self._object(entry, name, "mcp_proxy")

@@ -12,6 +12,7 @@ from starlette.types import Message, Send
 
 from proxy import errors
 from proxy.errors import ProxyError
+from proxy.observe import Counts
 
 logger = logging.getLogger(__name__)
 
@@ -132,6 +133,13 @@ def error_body(error: ProxyError, raw_id: Raw | None) -> bytes:
     if error.data is not None:
         shown["data"] = Raw(json.dumps(error.data).encode())  # not msgspec: a client's word may hold a lone surrogate
     return msgspec.json.encode({"jsonrpc": "2.0", "id": raw_id if raw_id is not None else _NO_ID, "error": shown})
+
+
+def count_refusal(counts: Counts, error: ProxyError) -> None:
+    """Let an operator see that clients are refused for what they send; what is ours is counted where it is raised."""
+    status = REFUSALS[type(error)].status
+    if status < 500:
+        counts.add(f"refused.http_{status}")
 
 
 async def send_error(send: Send, error: ProxyError, raw_id: Raw | None = None) -> None:

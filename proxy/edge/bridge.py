@@ -87,6 +87,7 @@ class Bridge:
             allowed_hosts=settings.allowed_host,
             loopback_hosts_only=is_daemon and is_loopback_name(settings.host),
             exempt_paths=HEALTH_PATHS,
+            counts=self.counts,
         )
         """The ASGI application. It has no lifespan of its own; `run` is the life."""
 

@@ -3,9 +3,10 @@
 A raw ASGI endpoint: a framework request object would cost more than the rest of the way.
 """
 
+from msgspec import Raw
 from starlette.types import Receive, Scope, Send
 
-from proxy.edge.answers import send_empty, send_error
+from proxy.edge.answers import count_refusal, send_empty, send_error
 from proxy.edge.endpoint import LegacyEndpoint
 from proxy.edge.inbox import Inbox, Refused
 from proxy.edge.modern import ModernEndpoint
@@ -19,6 +20,7 @@ from proxy.errors import (
     ProxyError,
     VersionUnsupported,
 )
+from proxy.observe import Counts
 from proxy.protocol.eras import era_of, is_modern_header
 from proxy.protocol.headers import VERSION_HEADER
 from proxy.protocol.messages import Request
@@ -31,14 +33,21 @@ class McpEndpoint:
         legacy: Serves the revisions with a handshake, in sessions or without.
         modern: Serves 2026-07-28; None if that is switched off.
         inbox: Reads what is posted.
+        counts: What an operator may see.
     """
 
     def __init__(
-        self, *, legacy: LegacyEndpoint | SessionlessEndpoint, modern: ModernEndpoint | None, inbox: Inbox
+        self,
+        *,
+        legacy: LegacyEndpoint | SessionlessEndpoint,
+        modern: ModernEndpoint | None,
+        inbox: Inbox,
+        counts: Counts,
     ) -> None:
         self._legacy = legacy
         self._modern = modern
         self._inbox = inbox
+        self._counts = counts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one HTTP request."""
@@ -59,16 +68,20 @@ class McpEndpoint:
             else:
                 raise MethodNotAllowed if self._legacy.has_sessions else PostNotAllowed
         except ProxyError as error:
-            await send_error(send, error)
+            await self._refuse(send, error)
         except ClientGone:
             return
+
+    async def _refuse(self, send: Send, error: ProxyError, raw_id: Raw | None = None) -> None:
+        count_refusal(self._counts, error)
+        await send_error(send, error, raw_id)
 
     async def _post(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = read_headers(scope)
         try:
             parsed = await self._inbox.read(receive, headers, check_post_headers)
         except Refused as refused:
-            await send_error(send, refused.error, refused.raw_id)
+            await self._refuse(send, refused.error, refused.raw_id)
             return
         raw_id = parsed.raw_id if isinstance(parsed, Request) else None
         try:
@@ -80,4 +93,4 @@ class McpEndpoint:
             else:  # its client then falls back to a handshake
                 raise VersionUnsupported("Bad Request: this server needs a session; begin with initialize")
         except ProxyError as error:
-            await send_error(send, error, raw_id)
+            await self._refuse(send, error, raw_id)

@@ -141,7 +141,7 @@ class Served:
             legacy = LegacyEndpoint(self.manager, *edge)
             self.legacy_sse = LegacySse(self.manager, inbox, *edge)
         modern = _modern_endpoint(self.modern, settings, shared)
-        self.endpoint: ASGIApp = McpEndpoint(legacy=legacy, modern=modern, inbox=inbox)
+        self.endpoint: ASGIApp = McpEndpoint(legacy=legacy, modern=modern, inbox=inbox, counts=shared.counts)
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[None]:

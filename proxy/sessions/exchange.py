@@ -393,6 +393,7 @@ class Exchange(Reader):
 
     def _time_out(self, calls: list[Call], error: ProxyError) -> None:
         for call in calls:
+            self._note_timed_out(call.method)
             if call.method != "initialize":  # which must not be cancelled
                 self.link.send(cancellation(call.child_id, reason=str(error)))
             self._fail(call, error)

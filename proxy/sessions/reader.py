@@ -84,6 +84,10 @@ class Reader:
             "bad line from the child; more within 10 s are only counted", reason=line.reason, bytes=line.size_bytes
         )
 
+    def _note_timed_out(self, method: str) -> None:
+        self._counts.add("timed_out.call")
+        self._log_rarely("call not answered in time; more within 10 s are only counted", method=method[:64])
+
     def _log_rarely(self, text: str, **extra: object) -> None:
         now = self._clock()
         if now - self._logged_at >= LOGGED_EVERY_SECONDS:

@@ -176,8 +176,10 @@ def test_an_unknown_key_beside_the_servers_may_refer_to_anything(tmp_path: Path,
 def test_a_timeout_is_what_the_clients_mean_by_it(tmp_path: Path, timeout: float, seconds: float) -> None:
     text = f'{{"mcpServers": {{"a": {{"command": "x", "timeout": {timeout}}}}}}}'
 
-    (server,) = read_config(written(tmp_path, text), ENVIRON).servers
+    file = read_config(written(tmp_path, text), ENVIRON)
+    (server,) = file.servers
     assert server.call_timeout_seconds == seconds
+    assert any("is read as milliseconds" in each for each in file.warnings) == (timeout == 1000)
 
 
 def test_what_is_not_served_may_refer_to_anything(tmp_path: Path) -> None:

@@ -53,3 +53,19 @@ async def ready(file: Path) -> tuple[int, str | None]:
     async with bridge.run(), httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as http:
         answer = await http.get("/readyz")
         return answer.status_code, answer.json().get("reason")
+
+
+async def test_health_counts_who_was_refused_for_what_he_sent() -> None:
+    bridge = Bridge(Settings(demo=True, allowed_host=("here",)))
+    transport = httpx.ASGITransport(bridge.asgi)
+    async with bridge.run(), httpx.AsyncClient(transport=transport, base_url="http://here", trust_env=False) as http:
+        sent = [
+            await http.post("/mcp", headers={"host": "evil.example"}),
+            await http.post("/mcp", headers={"origin": "https://evil.example"}),
+            await http.post("/mcp", headers={"content-type": "application/json"}, content="{"),
+            await http.put("/mcp"),
+        ]
+        counts = (await http.get("/health")).json()["counts"]
+
+    assert [each.status_code for each in sent] == [421, 403, 400, 405]
+    assert counts == {f"refused.http_{each.status_code}": 1 for each in sent}

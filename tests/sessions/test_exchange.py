@@ -198,6 +198,7 @@ def test_progress_goes_to_the_call_with_its_token_and_moves_its_time_out() -> No
 
     assert [m["method"] for m in got(text)] == ["notifications/progress"]
     assert isinstance(failure(number), CallTimedOut)
+    assert pair.counts.snapshot()["timed_out.call"] == 1
 
 
 @pytest.mark.parametrize(("written", "found"), [(5, 5), ("5", "5"), (5.0, None), (None, None)])

@@ -12,8 +12,9 @@ from urllib.parse import urlsplit
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from proxy.edge.answers import send_error
-from proxy.errors import BadHttp, HostRefused, OriginRefused
+from proxy.edge.answers import count_refusal, send_error
+from proxy.errors import BadHttp, HostRefused, OriginRefused, ProxyError
+from proxy.observe import Counts
 
 LOOPBACK_ORIGIN = r"https?://(localhost|127(\.[0-9]{1,3}){3}|\[::1\])(:[0-9]{1,5})?"
 _HOST_BYTES, _ORIGIN_BYTES = 512, 1024
@@ -44,6 +45,7 @@ class OriginGuard:
         loopback_hosts_only: Whether Host must be a loopback name or in `allowed_hosts`: for a listener on loopback,
             which no other name leads to but by rebinding.
         exempt_paths: Paths that anybody may ask for, whatever the Host and Origin.
+        counts: What an operator may see.
     """
 
     def __init__(
@@ -54,8 +56,10 @@ class OriginGuard:
         allowed_hosts: Collection[str] = (),
         loopback_hosts_only: bool = False,
         exempt_paths: Collection[str] = (),
+        counts: Counts | None = None,
     ) -> None:
         self._app = app
+        self._counts = counts or Counts()
         self._origins = {origin.lower().rstrip("/") for origin in allowed_origins}
         self._hosts = {host.lower() for host in allowed_hosts}
         self._loopback_hosts_only = loopback_hosts_only
@@ -88,13 +92,17 @@ class OriginGuard:
         if not hosts:
             host_is_right = not (self._hosts or self._loopback_hosts_only)
         if hosts != 1 and (hosts or scope["http_version"] == "1.1") and not self._is_exempt(scope):
-            await send_error(send, BadHttp("Bad Request: exactly one Host header is needed"))  # RFC 9112 3.2: MUST
+            await self._refuse(send, BadHttp("Bad Request: exactly one Host header is needed"))  # RFC 9112 3.2: MUST
         elif (host_is_right and origin_is_right) or self._is_exempt(scope):
             await (self._with_cors if has_origin else self._app)(scope, receive, send)
         elif not host_is_right:
-            await send_error(send, HostRefused())
+            await self._refuse(send, HostRefused())
         else:
-            await send_error(send, OriginRefused())
+            await self._refuse(send, OriginRefused())
+
+    async def _refuse(self, send: Send, error: ProxyError) -> None:
+        count_refusal(self._counts, error)
+        await send_error(send, error)
 
     def _is_exempt(self, scope: Scope) -> bool:
         path: str = scope["path"].removeprefix(scope.get("root_path", ""))

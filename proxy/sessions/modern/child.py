@@ -18,6 +18,7 @@ from proxy.errors import ChildExited, ChildNotReading, ProxyError, TooManyCalls
 from proxy.observe import Counts
 from proxy.protocol.headers import Rules
 from proxy.protocol.ids import decode_text
+from proxy.sessions.hints import what_happened
 from proxy.sessions.modern.as_modern import AsModern
 from proxy.sessions.modern.limits import ModernLimits
 from proxy.sessions.modern.mux import Mux
@@ -163,7 +164,6 @@ class SharedChild:
         """The process is dead, or (None) has shut us out."""
         self.returncode = returncode
         if not self.has_ended:
-            how = "closed its end of the connection" if returncode is None else "exited"
             logger.log(
                 logging.WARNING if self.is_busy or returncode else logging.INFO,
                 "shared child is gone",
@@ -171,7 +171,7 @@ class SharedChild:
             )
             fault = self._child.fault if self._child is not None else None
             self.has_exited = returncode is not None and fault is None
-            self.end("child exited", fault or ChildExited(f"The server {how} before it answered"))
+            self.end("child exited", fault or ChildExited(f"The server {what_happened(returncode)} before it answered"))
 
     def end(self, reason: str, error: ProxyError) -> None:
         """Serve nothing new; what is open fails. Does not wait for the process."""

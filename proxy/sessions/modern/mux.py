@@ -237,6 +237,7 @@ class Mux(Reader):
 
     def _time_out(self, calls: list[MuxCall], error: ProxyError) -> None:
         for call in calls:
+            self._note_timed_out(call.request.method)
             self.link.send(cancellation(call.child_id, reason=str(error)))
             self._fail(call, error)
 
