@@ -5,6 +5,7 @@ one of them, and, if it holds something, into a scenario there.
 """
 
 from tests.interruption import test_children as children
+from tests.interruption import test_modern_faults as faults
 from tests.interruption import test_recovery as recovery
 from tests.interruption import test_sessionless as sessionless
 from tests.interruption import test_sessions as sessions
@@ -30,3 +31,10 @@ def test_every_await_of_the_sessions_is_known() -> None:
     # What a port waits for is seen to wherever its session waits for it.
     ports = {each for each in awaits_in("sessions/shared") if "Port.sent" in each}
     assert awaits_in("sessions", "sessions/shared") - ports == known
+
+
+def test_what_is_interrupted_at_the_edge_is_there() -> None:
+    """Else a scenario would wait for a place that it never comes to."""
+    tables = (sessions.HOLDS, recovery.HOLDS, sessionless.HOLDS, sessions.NEVER_FAILS, faults.NEVER_FAILS)
+    named = {key for table in tables for key in table if key.startswith("edge/")}
+    assert named <= awaits_in("edge")
