@@ -87,7 +87,7 @@ class LegacyEndpoint:
         session_id = _session_id(headers)
         if may_live_again and self._manager.recovery is not None:
             return await self._manager.find_again(session_id)
-        return self._manager.find(session_id)
+        return self._manager.roster.find(session_id)
 
     def _agreed_version(self, headers: dict[bytes, bytes]) -> str | None:
         session_id = headers.get(SESSION_HEADER)
@@ -95,7 +95,7 @@ class LegacyEndpoint:
         if session_id is None or version is None or version.decode("latin-1") in LEGACY_VERSIONS:
             return None
         try:
-            return self._manager.find(session_id.decode("latin-1")).version
+            return self._manager.roster.find(session_id.decode("latin-1")).version
         except SessionNotFound:
             return None
 
@@ -103,7 +103,7 @@ class LegacyEndpoint:
         self, session: Session, parsed: Message | list[Message], scope: Scope, receive: Receive, send: Send
     ) -> None:
         if isinstance(parsed, Request):
-            if self._manager.is_draining:
+            if self._manager.closing.is_draining:
                 raise Draining
             stream = session.exchange.streams.new(parsed.raw_id)
             await self._begin(session, parsed, stream, receive)
@@ -153,7 +153,7 @@ class LegacyEndpoint:
         requests = [message for message in messages if isinstance(message, Request)]
         if any(request.method == "initialize" for request in requests):
             raise BatchRefused("Invalid Request: initialize must not be part of a batch")
-        if requests and self._manager.is_draining:
+        if requests and self._manager.closing.is_draining:
             raise Draining
         session.exchange.check_new_ids(requests)
         stream = session.exchange.streams.new(*(request.raw_id for request in requests))
@@ -212,7 +212,7 @@ class LegacyEndpoint:
         finally:
             session.disconnected()
             if session.version is None:
-                self._manager.end(session, "not initialized")
+                self._manager.roster.end(session, "not initialized")
 
     def _refuse_live_session(self, headers: dict[bytes, bytes]) -> None:
         """A stale session id is ignored; a live one means that the client has lost count."""
@@ -220,7 +220,7 @@ class LegacyEndpoint:
         if session_id is None:
             return
         try:
-            self._manager.find(session_id.decode("latin-1"))
+            self._manager.roster.find(session_id.decode("latin-1"))
         except SessionNotFound:
             return
         raise AlreadyInitialized
@@ -241,7 +241,7 @@ class LegacyEndpoint:
         try:
             await send_json(send, 200, answer, [(SESSION_HEADER, session.id.encode())])
         except BaseException:
-            self._manager.end(session, "its client was not told of it")
+            self._manager.roster.end(session, "its client was not told of it")
             raise
 
     # ---- GET, DELETE

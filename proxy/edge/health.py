@@ -37,14 +37,14 @@ class Health:
         """What `/health` shows."""
         servers = list(self.directory.servers.values())
         return {
-            "status": "draining" if any(server.manager.is_draining for server in servers) else "ok",
+            "status": "draining" if any(server.manager.closing.is_draining for server in servers) else "ok",
             "version": __version__,
             "uptime_seconds": round(time.monotonic() - self.started_at, 1),
             "servers": {server.name: _server(server) for server in servers},
-            "sessions": sum(server.manager.session_count for server in servers),
+            "sessions": sum(server.manager.roster.session_count for server in servers),
             "children": self.places.taken,
             "calls_in_flight": sum(
-                server.manager.calls_in_flight + server.modern.calls_in_flight for server in servers
+                server.manager.roster.calls_in_flight + server.modern.calls_in_flight for server in servers
             ),
             "modern": _summed(server.modern.report() for server in servers),
             "tasks": len(asyncio.all_tasks()),  # of the whole event loop, a host's included
@@ -56,7 +56,7 @@ class Health:
         if not self.is_running():
             return "not running"
         servers = self.directory.servers.values()
-        if any(server.manager.is_draining for server in servers):
+        if any(server.manager.closing.is_draining for server in servers):
             return "draining"
         return next((why for server in servers if server.settings.required and (why := _unready(server))), None)
 
@@ -85,8 +85,8 @@ def _server(server: Served) -> dict[str, Any]:
         "starts": manager.starts.report(),
         **({"limits": limits} if (limits := server.spec.limits.report()) else {}),
         "era": manager.era.report(),
-        "paths": manager.paths,
-        "sessions": manager.session_count,
+        "paths": manager.roster.paths,
+        "sessions": manager.roster.session_count,
         "children": server.places.report(),
         "shared": server.sharing.report(),
         "modern": server.modern.report(),
@@ -96,7 +96,7 @@ def _server(server: Served) -> dict[str, Any]:
 
 def _unready(server: Served) -> str | None:
     manager = server.manager
-    if not manager.could_make_room:
+    if not manager.admission.could_make_room:
         return f"server {server.name}: no room for a session"
     if manager.starts.circuit != "closed":
         return f"server {server.name}: circuit open, its starts fail"

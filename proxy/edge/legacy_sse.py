@@ -136,7 +136,7 @@ class LegacySse:
         finally:
             self._open.pop(key, None)
             session.disconnected()
-            self._manager.end(session, "its stream has ended")
+            self._manager.roster.end(session, "its stream has ended")
 
     def _give_up(self, connection: _Connection) -> None:
         """Nothing was begun on it."""
@@ -174,7 +174,7 @@ class LegacySse:
         if isinstance(message, list):
             raise BatchRefused
         if isinstance(message, Request):
-            if self._manager.is_draining:
+            if self._manager.closing.is_draining:
                 raise Draining
             if message.method == "initialize":
                 if connection.has_begun:

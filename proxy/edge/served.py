@@ -94,6 +94,7 @@ class Served:
         self.gives_each_session_a_process = settings.isolation == "shared" and not session_isolation.shares
         """Whether clients with a session share nothing although they are to share."""
         self.sharing = _sharing(settings, shared, places, spec=self.spec, era=era, starts=starts, exits=exits)
+        rules = ToolRules(settings.allow_tool, settings.deny_tool) or None
         self.manager = SessionManager(
             spec=self.spec,
             limits=session_limits(settings),
@@ -106,6 +107,7 @@ class Served:
             warm=self.warm,
             starts=starts,
             shared=self.sharing if session_isolation.shares else None,
+            tools=rules,
         )
         self._trials = _trials(self.manager, starts, settings, places)
         self.modern = ModernServing(
@@ -123,9 +125,7 @@ class Served:
             self.manager.recover_sessions(
                 max_sessions=settings.max_recoverable_sessions, max_age_seconds=settings.recovery_age_seconds
             )
-        rules = ToolRules(settings.allow_tool, settings.deny_tool)
-        if rules:
-            self.manager.tools = self.modern.tools = rules
+        self.modern.tools = rules
         self.sharing.modern = self.modern.pool
         inbox = Inbox(
             uploads=shared.uploads, max_json_depth=settings.max_json_depth, stripped=settings.strip_capability
@@ -171,7 +171,7 @@ class Served:
     @property
     def was_cut(self) -> bool:
         """Whether an end had to cut a call off or kill a child."""
-        return self.manager.was_cut or self.sharing.cut > 0 or self.modern.pool.cut > 0
+        return self.manager.closing.cut > 0 or self.sharing.cut > 0 or self.modern.pool.cut > 0
 
     def end_all(self, reason: str) -> None:
         """End every session and every child; calls that a child may have carried out get an error that says so."""
@@ -181,7 +181,7 @@ class Served:
 
     def end_listens(self) -> None:
         """End the streams that wait for whatever comes; calls go on."""
-        self.manager.end_listens()
+        self.manager.roster.end_listens()
         self.modern.end_listens()
 
 

@@ -152,7 +152,7 @@ class Sessionless:
             HandshakeRefused: If the child has answered with an error.
             ProxyError: If there is no child to ask.
         """
-        if self._manager.is_draining:
+        if self._manager.closing.is_draining:
             raise Draining
         if self._said is None:
             await self._catalogue_child()
@@ -168,7 +168,7 @@ class Sessionless:
             HandshakeRefused: If the child has answered `initialize` with an error.
             ProxyError: If it can't be sent; says why.
         """
-        if self._manager.is_draining:
+        if self._manager.closing.is_draining:
             raise Draining
         if len(requests) == 1:
             self._refuse_unknown_tool(requests[0])
@@ -208,9 +208,9 @@ class Sessionless:
         if call.is_shared:
             return
         session.calls += len(call.requests)
-        is_good = call.is_served and not self._manager.is_draining
+        is_good = call.is_served and not self._manager.closing.is_draining
         if not is_good or not self._kept.keep(_key(call.version), session):
-            self._manager.end(session, "its call is over")
+            self._manager.roster.end(session, "its call is over")
 
     # ---- children
 
@@ -231,7 +231,7 @@ class Sessionless:
         finally:
             session.disconnected()
             if session.version is None:
-                self._manager.end(session, "not initialized")
+                self._manager.roster.end(session, "not initialized")
 
     def _shaken(self, session: Session, answer: bytes, version: str) -> None:
         """The child has answered the handshake.
@@ -256,7 +256,7 @@ class Sessionless:
         """The child that answers for all clients. One start, whoever waits for it."""
         if self._catalogue is not None and not self._catalogue.has_ended:
             return self._catalogue
-        if self._tasks is None or self._manager.is_draining:
+        if self._tasks is None or self._manager.closing.is_draining:
             raise Draining
         if self._starting is None:
             self._starting = asyncio.get_running_loop().create_future()
@@ -290,7 +290,7 @@ class Sessionless:
         """End the child that answers for all, if nobody asks it just now; returns whether it ends."""
         if not self._is_idle or self._catalogue is None:
             return False
-        self._manager.end(self._catalogue, "its place is needed")
+        self._manager.roster.end(self._catalogue, "its place is needed")
         return True
 
     @property

@@ -326,7 +326,7 @@ async def test_a_client_that_leaves_before_its_child_is_there_leaves_nothing(met
         response.leave()
         await response.until_over()
         await until_left(running, 0 if method == "tools/call" else 1)
-        assert running.server.manager.session_count == (0 if method == "tools/call" else 1)
+        assert running.server.manager.roster.session_count == (0 if method == "tools/call" else 1)
 
 
 async def test_there_are_never_more_children_than_places_and_what_only_waits_makes_room() -> None:
@@ -337,7 +337,7 @@ async def test_there_are_never_more_children_than_places_and_what_only_waits_mak
                 client.begin(tasks, call(n, "hold"))
 
             async def have_places() -> bool:
-                return running.server.manager.calls_in_flight == 2
+                return running.server.manager.roster.calls_in_flight == 2
 
             await until(have_places, "both have a place")
             refused = await client.post(call(3, "pid"))
@@ -385,10 +385,10 @@ async def test_a_drain_lets_calls_finish_and_begins_none() -> None:
         held = client.begin(tasks, call(1, "sleep", seconds=1))
 
         async def has_begun() -> bool:
-            return running.server.manager.calls_in_flight == 1 and running.places.taken == 2
+            return running.server.manager.roster.calls_in_flight == 1 and running.places.taken == 2
 
         async def is_draining() -> bool:
-            return running.server.manager.is_draining
+            return running.server.manager.closing.is_draining
 
         await until(has_begun, "it is with its child")
         tasks.start_soon(running.drain)

@@ -72,7 +72,7 @@ async def used(bridge: Bridge) -> AsyncIterator[None]:
         sid, ended = await open_session(bridge), await open_session(bridge)
         assert (await ask(bridge, "POST", call(1, "echo"), sid)).status == 200
         asyncio.get_running_loop().create_task(ask(bridge, "POST", call(2, "hold"), sid))
-        await until(lambda: bridge.server.manager.calls_in_flight == 1, "a call is open")
+        await until(lambda: bridge.server.manager.roster.calls_in_flight == 1, "a call is open")
         assert (await ask(bridge, "DELETE", sid=ended)).status == 200
         yield
 
@@ -109,7 +109,7 @@ class Before:
             *(children(os.getpid()) - self.children),
             *(asyncio.all_tasks() - self.tasks),
             *(f"{extra} descriptors" for extra in [open_files() - self.files] if extra > 0),
-            *(f"{each} taken" for each in [bridge.places.taken, bridge.server.manager.session_count] if each),
+            *(f"{each} taken" for each in [bridge.places.taken, bridge.server.manager.roster.session_count] if each),
         ]
 
 
@@ -168,9 +168,9 @@ def test_nothing_is_left_wherever_the_event_loop_is_torn_down() -> None:
             until_now(lambda: (children(os.getpid()), open_files()) == (before, files))
             assert children(os.getpid()) == before
             assert open_files() == files
-            assert (bridge.places.taken, bridge.server.manager.session_count) == (0, 0)
+            assert (bridge.places.taken, bridge.server.manager.roster.session_count) == (0, 0)
 
-    assert "sessions/manager.py SessionManager.run: self._all_gone" in seen.keys
+    assert "sessions/manager.py SessionManager.run: self.roster.all_gone" in seen.keys
 
 
 @contextmanager

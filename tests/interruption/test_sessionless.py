@@ -71,7 +71,7 @@ class Scene:
         serving = self.bridge.server.sessionless
         assert serving is not None
         if serving._catalogue is not None:
-            self.bridge.server.manager.end(serving._catalogue, "for the test")
+            self.bridge.server.manager.roster.end(serving._catalogue, "for the test")
         serving._said = serving._catalogue = None
 
     async def full(self) -> None:
@@ -90,10 +90,10 @@ class Scene:
         manager, serving = self.bridge.server.manager, self.bridge.server.sessionless
         assert serving is not None
         living = [serving._catalogue] if serving._catalogue and not serving._catalogue.has_ended else []
-        sessions = manager._sessions.values()
+        sessions = manager.roster.published.values()
         found = {
-            "sessions": len(manager._sessions) - len(living),
-            "sessions being started": manager._spawning + len(manager._unpublished),
+            "sessions": len(manager.roster.published) - len(living),
+            "sessions being started": manager.roster.starting + len(manager.roster.unpublished),
             "places": self.bridge.places.taken - len(living),
             "waiters": len(self.bridge.places._waiters),
             "calls being begun": serving._beginning + (serving._starting is not None),

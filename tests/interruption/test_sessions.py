@@ -29,10 +29,11 @@ from tests.support.interrupt import FAULTS, WAYS, Interrupted, Walk, told, walk
 from tests.support.mcp import ACCEPT, Body, call, encode, hello, notification
 
 HOLDS = {
-    "sessions/manager.py SessionManager.open: self._ready_or_place": "its turn",
-    "sessions/manager.py SessionManager.open: start_owner": "a place, and a process that is starting",
+    "sessions/manager.py SessionManager.open: self.admission.to_place": "its turn",
+    "sessions/manager.py SessionManager.open: self._begin": "a place, and a process that is starting",
+    "sessions/manager.py SessionManager._begin: start_owner": "a place, and a process that is starting",
     "sessions/owners.py start_owner: future": "a place, and a process that is starting",
-    "sessions/manager.py SessionManager._ready_or_place: self._places.changed": "its turn",
+    "sessions/admission.py Admission.to_place: self._places.changed": "its turn",
     "sessions/places.py Places.changed: self.house.changed": "its turn",
     "sessions/house.py House.changed: future": "its turn",
     "sessions/intake.py Intake.begin: self._wait_for_place": "its id among those that wait",
@@ -57,8 +58,8 @@ HOLDS = {
     "edge/sse.py send_stream: response": "the stream",
 }
 OF_THE_OWNER = {
-    "sessions/manager.py SessionManager._own_session: self._opened": "the session, its child, its place",
-    "sessions/manager.py SessionManager._own_session: keeper.keep": "the session, its child, its place",
+    "sessions/session_owner.py SessionOwner.own: self._opened": "the session, its child, its place",
+    "sessions/session_owner.py SessionOwner.own: keeper.keep": "the session, its child, its place",
     "sessions/keeper.py open_session: keeper.start": "the session, its place, a process that is starting",
     "sessions/keeper.py open_session: keeper.end": "the session, its child, its place",
     "sessions/keeper.py ChildKeeper.start: lifetime.__aenter__": "the session, its place, a process that is starting",
@@ -72,24 +73,25 @@ WHEN_ITS_CHILD_IS_REPLACED = {
 }
 OF_THE_BRIDGE = {
     "sessions/manager.py SessionManager.run: anyio.create_task_group": "everything",
-    "sessions/manager.py SessionManager.run: self._all_gone": "everything",
-    "sessions/manager.py SessionManager._all_gone: self._places.changed": "everything",
+    "sessions/manager.py SessionManager.run: self.roster.all_gone": "everything",
+    "sessions/roster.py Roster.all_gone: self._places.changed": "everything",
     "sessions/manager.py SessionManager.drain: self._places.changed": "everything",
-    "sessions/manager.py SessionManager.drain: self._all_gone": "everything",
+    "sessions/manager.py SessionManager.drain: roster.all_gone": "everything",
 }
 OF_THE_POOL = {
-    "sessions/manager.py SessionManager.open_ahead: start_owner": "a place, and a process that is starting",
+    "sessions/manager.py SessionManager.open_ahead: self._begin": "a place, and a process that is starting",
     "sessions/path.py ChildPath.prove: self._answered.wait": "a session that is nobody's",
     "sessions/session.py Session.prove_child: self.path.prove": "a session that is nobody's",
 }
 """See `test_pool.py`."""
 AROUND = {"sessions/owners.py start_owner.run: own"}
-"""Around `_own_session`, which is struck itself."""
+"""Around `SessionOwner.own`, which is struck itself."""
 NOTHING = {
-    "sessions/manager.py SessionManager.open: self._soon_ready",
-    "sessions/manager.py SessionManager._soon_ready: self._places.changed",
-    "sessions/manager.py SessionManager._check_for_ever: self._checks.wait",
-    "sessions/manager.py SessionManager._check_for_ever: anyio.sleep",
+    "sessions/manager.py SessionManager.open: self.admission.to_proved",
+    "sessions/admission.py Admission.to_proved: self._places.changed",
+    "sessions/expiry.py check_for_ever: roster.somebody",
+    "sessions/expiry.py check_for_ever: anyio.sleep",
+    "sessions/roster.py Roster.somebody: self._grown.wait",
 }
 """A claim, see `tests/sessions/warm`; and a timer: what it would do next, it does in the next round."""
 NEVER_FAILS = {
@@ -156,7 +158,7 @@ class Scene:
 
     @property
     def session(self) -> Session | None:
-        return self.bridge.server.manager._sessions.get(self.sid)
+        return self.bridge.server.manager.roster.published.get(self.sid)
 
     # ---- what is done, and struck
 
@@ -232,7 +234,7 @@ class Scene:
 
     async def full(self) -> None:
         """There is no room for a session."""
-        while self.bridge.server.manager.has_room:
+        while self.bridge.server.manager.admission.has_room:
             self.sid = await self.open()
             assert self.session is not None
             self.session.use()
@@ -273,8 +275,8 @@ class Scene:
     async def ended(self) -> None:
         """The same, and without the session."""
         manager = self.bridge.server.manager
-        await until(lambda: not manager._sessions.keys() - self.told, "every session has a client")
-        for sid in [sid for sid in manager._sessions if sid != self.neighbour]:
+        await until(lambda: not manager.roster.published.keys() - self.told, "every session has a client")
+        for sid in [sid for sid in manager.roster.published if sid != self.neighbour]:
             assert (await self.ask("DELETE", sid=sid)).status == 200
         await until(lambda: self.bridge.places.taken == 1, "only the neighbour is left")
         await self.still_there()
@@ -288,11 +290,11 @@ class Scene:
 
     def _remains(self) -> list[str]:
         manager, places = self.bridge.server.manager, self.bridge.places
-        sessions = manager._sessions.values()
+        sessions = manager.roster.published.values()
         found = {
-            "sessions that nobody knows": len(manager._sessions.keys() - self.told),
-            "sessions being started": manager._spawning + len(manager._unpublished),
-            "children of the manager": manager._children - len(sessions),
+            "sessions that nobody knows": len(manager.roster.published.keys() - self.told),
+            "sessions being started": manager.roster.starting + len(manager.roster.unpublished),
+            "children of the manager": manager.roster.child_count - len(sessions),
             "places": places._taken - len(sessions),
             "live children": len(places._live) - len(sessions),
             "waiters": len(places._waiters),
@@ -394,14 +396,14 @@ async def test_a_session_leaves_nothing_wherever_its_owner_fails(
     """The task that owns it is in a group with those of all others: its exception must not get there."""
     seen = Walk()
     async with scene(argv) as stage:
-        own = stage.bridge.server.manager._own_session
+        own = stage.bridge.server.manager._owner.own
 
         async def live() -> None:
             sid = (await stage.ask("POST", hello(), "")).headers.get("mcp-session-id")
             if sid is None:
                 return
             await stage.ask("POST", call(1, "echo"), sid)
-            session = stage.bridge.server.manager._sessions.get(sid)
+            session = stage.bridge.server.manager.roster.published.get(sid)
             if argv == MODERN_ONLY and session is not None and session.pid is not None:
                 os.kill(session.pid, signal.SIGKILL)
                 await until(lambda: session.has_ended or not session.path.is_ready, "the child is gone")
@@ -415,7 +417,7 @@ async def test_a_session_leaves_nothing_wherever_its_owner_fails(
             owners.append(Interrupted(own(task_status=task_status, **how), at=place, nth=nth, strike=strike))
             await owners[-1]
 
-        monkeypatch.setattr(stage.bridge.server.manager, "_own_session", own_and_fail)
+        monkeypatch.setattr(stage.bridge.server.manager._owner, "own", own_and_fail)
         for place, nth in seen:
             with told(way, place, nth), anyio.fail_after(20):
                 await live()

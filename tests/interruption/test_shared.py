@@ -23,9 +23,9 @@ from tests.support.mcp import ACCEPT, Body, call, encode, hello
 
 HOLDS = {
     "sessions/manager.py SessionManager.open: self._shared_child_ready": "its count among the sessions",
-    "sessions/manager.py SessionManager._shared_child_ready: self._take_slot": "nothing yet",
+    "sessions/manager.py SessionManager._shared_child_ready: self.admission.to_shared_child": "nothing yet",
     "sessions/manager.py SessionManager._shared_child_ready: shared.ready": "its count among the sessions",
-    "sessions/manager.py SessionManager._take_slot: self._places.changed": "its entry among those that wait",
+    "sessions/admission.py Admission.to_shared_child: self._places.changed": "its entry among those that wait",
     "sessions/shared/children.py SharedChildren.ready: process.settled.wait": "nothing: the start has its own task",
     "sessions/shared/turns.py Seat.acquire: waiter": "its entry among those that wait for their turn",
 }
@@ -101,9 +101,9 @@ class Scene:
         response = await self.ask("POST", hello())
         assert response.status == 200, response.body
         self.sid = response.headers["mcp-session-id"]
-        session = self.bridge.server.manager._sessions[self.sid]
+        session = self.bridge.server.manager.roster.published[self.sid]
         session.use()
-        asyncio.get_running_loop().call_later(0.05, self.bridge.server.manager.end, session, "for the test")
+        asyncio.get_running_loop().call_later(0.05, self.bridge.server.manager.roster.end, session, "for the test")
 
     async def busy(self) -> None:
         """Another session has all places for calls, and will give one back."""
@@ -114,16 +114,16 @@ class Scene:
                 asyncio.get_running_loop().call_later(0.05, seat.release)
 
     async def nothing_left(self) -> None:
-        for session in list(self.bridge.server.manager._sessions.values()):
-            self.bridge.server.manager.end(session, "for the test")
+        for session in list(self.bridge.server.manager.roster.published.values()):
+            self.bridge.server.manager.roster.end(session, "for the test")
         await until(lambda: not self._remains(), "nothing is left")
 
     def _remains(self) -> list[str]:
         manager, sharing = self.bridge.server.manager, self.sharing
         process = sharing._line.current
         found = {
-            "sessions being started": manager._spawning + len(manager._unpublished),
-            "sessions": manager._owned,
+            "sessions being started": manager.roster.starting + len(manager.roster.unpublished),
+            "sessions": manager.roster.owned,
             "ports": process.hub.port_count if process is not None else 0,
             "calls": len(process.hub.calls._calls) if process is not None else 0,
             "places": self.bridge.places.taken - sharing._owner.running,

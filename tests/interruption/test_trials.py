@@ -43,7 +43,7 @@ async def test_a_trial_leaves_nothing_wherever_it_is_interrupted(way: str) -> No
             await trials._fails()
 
         def is_left() -> bool:
-            owned = places.taken or places._waiters or manager._ahead or manager._owned
+            owned = places.taken or places._waiters or manager.roster.ahead or manager.roster.owned
             return bool(owned or procfs.children(os.getpid())) or open_files() > files
 
         async def nothing_is_left() -> None:

@@ -26,7 +26,7 @@ from proxy.errors import (
 from proxy.observe import Counts
 from proxy.protocol.client_messages import parse_client_message
 from proxy.protocol.messages import Notification, Request
-from proxy.sessions import manager as manager_module
+from proxy.sessions import expiry
 from proxy.sessions import session as session_module
 from proxy.sessions import starts as starts_module
 from proxy.sessions.limits import SessionLimits
@@ -60,8 +60,8 @@ async def running_manager(
     fds = len(os.listdir("/proc/self/fd"))
     async with manager.run():
         yield manager
-    assert manager.child_count == 0
-    assert manager.session_count == 0
+    assert manager.roster.child_count == 0
+    assert manager.roster.session_count == 0
     assert len(os.listdir("/proc/self/fd")) <= fds + 4  # the loop's own, opened once for its thread
 
 
@@ -86,19 +86,19 @@ async def call(session: Session, request_id: int = 1) -> Stream:
 
 async def no_children(manager: SessionManager) -> None:
     with anyio.fail_after(10):
-        while manager.child_count:  # noqa: ASYNC110 (the manager tells nobody but its own end)
+        while manager.roster.child_count:  # noqa: ASYNC110 (the manager tells nobody but its own end)
             await anyio.sleep(0.01)
 
 
 async def test_a_session_is_found_by_its_id_until_it_ends() -> None:
     async with running_manager() as manager:
         session = await opened(manager)
-        assert manager.find(session.id) is session
+        assert manager.roster.find(session.id) is session
 
-        manager.end(session, "test")
+        manager.roster.end(session, "test")
 
         with pytest.raises(SessionNotFound):
-            manager.find(session.id)
+            manager.roster.find(session.id)
 
 
 async def test_a_session_is_gone_before_its_stubborn_child_is() -> None:
@@ -107,9 +107,9 @@ async def test_a_session_is_gone_before_its_stubborn_child_is() -> None:
         pid = session.pid
         assert pid is not None
 
-        manager.end(session, "test")
+        manager.roster.end(session, "test")
 
-        assert manager.session_count == 0
+        assert manager.roster.session_count == 0
         assert is_alive(pid)
         await no_children(manager)
         assert not is_alive(pid)
@@ -120,8 +120,8 @@ async def test_a_session_whose_initialize_is_not_answered_is_nobodys() -> None:
         session = await manager.open()
 
         with pytest.raises(SessionNotFound):
-            manager.find(session.id)
-        assert manager.session_count == 1
+            manager.roster.find(session.id)
+        assert manager.roster.session_count == 1
 
 
 async def test_ids_are_long_random_and_printable() -> None:
@@ -146,7 +146,7 @@ async def test_the_death_of_a_child_ends_its_session_and_answers_its_calls() -> 
         assert isinstance(item.error, ChildExited)
         assert "code 3" in str(item.error)
         with pytest.raises(SessionNotFound):
-            manager.find(session.id)
+            manager.roster.find(session.id)
 
 
 async def test_death_before_the_session_was_ready_is_a_failed_start() -> None:
@@ -166,13 +166,13 @@ async def test_death_before_the_session_was_ready_is_a_failed_start() -> None:
 
 async def test_a_child_that_can_not_be_started_costs_no_place() -> None:
     async with running_manager(max_sessions=1) as manager:
-        good = manager._spec
-        manager._spec = type(good)(argv=("/nonexistent",), env={})
+        good = manager._owner._spec
+        manager._owner._spec = type(good)(argv=("/nonexistent",), env={})
         for _ in range(3):
             with pytest.raises(ChildStartFailed):
                 await manager.open()
         assert manager.starts.last_failed
-        manager._spec = good
+        manager._owner._spec = good
 
         await opened(manager)
 
@@ -182,8 +182,8 @@ async def test_a_child_that_can_not_be_started_costs_no_place() -> None:
 async def test_a_failed_start_is_forgotten_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     """A readiness probe keeps clients away, so nobody else would find out that the server is well again."""
     async with running_manager() as manager:
-        good = manager._spec
-        manager._spec = type(good)(argv=("/nonexistent",), env={})
+        good = manager._owner._spec
+        manager._owner._spec = type(good)(argv=("/nonexistent",), env={})
         with pytest.raises(ChildStartFailed):
             await manager.open()
         history = [manager.starts.last_failed]
@@ -207,7 +207,7 @@ async def test_when_full_a_caller_waits_for_a_place() -> None:
             tasks.start_soon(open_another)
             await anyio.wait_all_tasks_blocked()
             assert second == []
-            manager.end(first, "test")
+            manager.roster.end(first, "test")
 
         assert len(second) == 1
 
@@ -219,20 +219,20 @@ async def test_when_full_for_too_long_a_caller_is_refused() -> None:
         with pytest.raises(TooManySessions):
             await manager.open()
 
-        assert manager.session_count == 1
+        assert manager.roster.session_count == 1
 
 
 async def test_dying_children_count_until_they_are_dead() -> None:
     ladder = {"stdin_grace_seconds": 0.2, "term_grace_seconds": 0.2}
     async with running_manager(STUBBORN, spec_args=ladder, max_children=1, place_timeout_seconds=0.05) as manager:
-        manager.end(await opened(manager), "test")
+        manager.roster.end(await opened(manager), "test")
 
         with pytest.raises(TooManySessions):
             await manager.open()
 
 
 async def test_a_session_that_saw_only_initialize_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(manager_module, "EVICTABLE_AFTER_SECONDS", -1.0)
+    monkeypatch.setattr(expiry, "EVICTABLE_AFTER_SECONDS", -1.0)
     async with running_manager(max_sessions=2, max_children=4) as manager:
         used, unused = await opened(manager), await opened(manager)
         used.use()
@@ -241,7 +241,7 @@ async def test_a_session_that_saw_only_initialize_makes_room(monkeypatch: pytest
 
         assert not used.has_ended
         assert unused.has_ended
-        assert manager.find(newcomer.id) is newcomer
+        assert manager.roster.find(newcomer.id) is newcomer
 
 
 async def test_a_young_session_that_saw_only_initialize_is_left_alone() -> None:
@@ -300,7 +300,7 @@ async def test_a_drain_lets_calls_finish_and_refuses_new_sessions() -> None:
         assert stream.has_ended
         assert not isinstance(stream.items[0], Failure)
         assert session.has_ended
-        assert not manager.was_cut
+        assert not manager.closing.cut
 
 
 async def test_a_drain_cuts_off_what_does_not_finish() -> None:
@@ -312,7 +312,7 @@ async def test_a_drain_cuts_off_what_does_not_finish() -> None:
         _, (item,) = stream.take()
         assert isinstance(item, Failure)
         assert isinstance(item.error, Stopped)
-        assert manager.was_cut
+        assert manager.closing.cut
 
 
 async def test_who_waits_at_a_server_that_is_replaced_is_told_to_come_again() -> None:
@@ -365,12 +365,12 @@ async def test_opening_a_session_can_be_cancelled_anywhere() -> None:
 
         async def open_one() -> None:
             session = await manager.open()
-            manager.end(session, "test")
+            manager.roster.end(session, "test")
 
         await cancelled_at_each_step(open_one)
         await no_children(manager)
 
-        assert manager.session_count == 0
+        assert manager.roster.session_count == 0
         assert len([await opened(manager) for _ in range(4)]) == 4
 
 
@@ -385,7 +385,7 @@ async def test_waiting_for_a_place_can_be_cancelled() -> None:
 
         assert scope.cancelled_caught
         assert manager._places.house._waiters == []
-        manager.end(first, "test")
+        manager.roster.end(first, "test")
         assert await opened(manager)
 
 
@@ -452,7 +452,7 @@ async def test_a_cancelled_manager_ends_every_child() -> None:
         ) as manager:
             dying, calling = await opened(manager), await opened(manager)
             pids += [pid for pid in (dying.pid, calling.pid) if pid]
-            manager.end(dying, "test")
+            manager.roster.end(dying, "test")
             await call(calling)
             await anyio.sleep_forever()
 
@@ -477,7 +477,7 @@ async def test_a_call_that_is_open_when_its_session_is_deleted_is_told() -> None
         session = await opened(manager)
         stream = await call(session)
 
-        manager.end(session, "test")
+        manager.roster.end(session, "test")
 
         _, (item,) = stream.take()
         assert isinstance(item, Failure)
@@ -496,7 +496,7 @@ async def test_a_call_that_waited_while_its_session_ended_is_told() -> None:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(call_again)
             await anyio.wait_all_tasks_blocked()
-            manager.end(session, "test")
+            manager.roster.end(session, "test")
 
         assert session.intake._places.value == 1
 
@@ -508,9 +508,9 @@ async def test_many_sessions_come_and_go_at_once() -> None:
         async def one() -> None:
             nonlocal most
             session = await opened(manager)
-            most = max(most, manager.child_count)
+            most = max(most, manager.roster.child_count)
             await asyncio.sleep(0)
-            manager.end(session, "test")
+            manager.roster.end(session, "test")
 
         with anyio.fail_after(20):
             async with anyio.create_task_group() as tasks:
@@ -562,13 +562,13 @@ async def test_a_fault_in_the_end_of_one_session_does_not_end_the_others(
             raise RuntimeError("can't start new thread")
 
         monkeypatch.setattr(manager._places.finder, "find", fail)
-        manager.end(unlucky, "test")
+        manager.roster.end(unlucky, "test")
         with anyio.fail_after(10):
-            while manager.child_count > 1:  # noqa: ASYNC110 (the manager tells nobody but its own end)
+            while manager.roster.child_count > 1:  # noqa: ASYNC110 (the manager tells nobody but its own end)
                 await anyio.sleep(0.01)
         monkeypatch.undo()
 
-        assert manager.find(other.id) is other
+        assert manager.roster.find(other.id) is other
         assert "can't start new thread" in caplog.text
         assert await opened(manager)
 
@@ -585,13 +585,13 @@ async def test_a_fault_while_a_session_is_owned_does_not_end_the_others(
             raise RuntimeError("a bug")
 
         monkeypatch.setattr(manager._places.watch, "ended", fail)
-        manager.end(await opened(manager), "test")
+        manager.roster.end(await opened(manager), "test")
         with anyio.fail_after(10):
-            while manager.child_count > 1:  # noqa: ASYNC110 (the manager tells nobody but its own end)
+            while manager.roster.child_count > 1:  # noqa: ASYNC110 (the manager tells nobody but its own end)
                 await anyio.sleep(0.01)
         monkeypatch.undo()
 
-        assert manager.find(other.id) is other
+        assert manager.roster.find(other.id) is other
         assert "session ended badly" in caplog.text
         assert manager._places.house.pids() == {other.pid}
 
@@ -630,7 +630,7 @@ async def test_streams_that_can_not_be_ended_do_not_keep_the_others_from_it(monk
             raise RuntimeError("a bug")
 
         monkeypatch.setattr(unlucky.exchange.streams, "end_listens", fail)
-        manager.end_listens()
+        manager.roster.end_listens()
         monkeypatch.undo()
 
         assert listening.has_ended
@@ -649,7 +649,7 @@ async def test_a_call_that_can_not_be_failed_does_not_keep_the_others_from_it(mo
             put(stream, item)
 
         monkeypatch.setattr(Stream, "put_answer", put_or_fail)
-        manager.end(session, "test")
+        manager.roster.end(session, "test")
         monkeypatch.undo()
 
         assert isinstance(other.items[0], Failure)
@@ -689,16 +689,16 @@ async def test_a_session_whose_child_is_gone_ends_whatever_goes_wrong_about_it(
 
         assert isinstance(stream.items[0], Failure)
         assert "a bug" in caplog.text
-        assert manager.find(other.id) is other
+        assert manager.roster.find(other.id) is other
 
 
 async def test_a_manager_can_be_run_again() -> None:
     async with running_manager(ECHO) as manager:
         await opened(manager)
     async with manager.run():
-        assert not manager.is_draining
-        assert manager.find((await opened(manager)).id)
-    assert manager.child_count == 0
+        assert not manager.closing.is_draining
+        assert manager.roster.find((await opened(manager)).id)
+    assert manager.roster.child_count == 0
 
 
 async def test_a_session_whose_child_is_gone_before_it_is_published_says_so() -> None:

@@ -174,7 +174,7 @@ async def test_a_server_without_a_handshake_is_served_by_the_process_that_refuse
         assert await call(session, "echo", a=1) == {"echo": {"a": 1}}
         assert (await call(session, "faults")) == {"faults": []}
         assert (server.era.speaks_modern, server.era.speaks_legacy) == (True, False)
-        assert server.manager.paths == [{"client": "legacy", "child": "modern", "sessions": 1}]
+        assert server.manager.roster.paths == [{"client": "legacy", "child": "modern", "sessions": 1}]
 
 
 async def test_what_was_found_out_is_remembered_of_the_server() -> None:
@@ -196,7 +196,7 @@ async def test_a_server_with_a_handshake_gets_one_and_nothing_else_first(mode: s
         assert (await call(session, "client"))["era"] == "legacy"
         assert starts(tmp_path) == 1
         assert server.era.speaks_legacy is True
-        assert server.manager.paths == [{"client": "legacy", "child": "legacy", "sessions": 1}]
+        assert server.manager.roster.paths == [{"client": "legacy", "child": "legacy", "sessions": 1}]
 
 
 async def test_a_server_that_is_said_to_be_modern_is_never_asked_for_a_handshake() -> None:
@@ -416,9 +416,9 @@ async def test_a_session_can_end_while_it_has_no_child(monkeypatch: pytest.Monke
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(refused, session)
             await until(lambda: session.exchange._queued != {})
-            server.manager.end(session, "test")
+            server.manager.roster.end(session, "test")
 
-        await until(lambda: server.manager.child_count == 0)
+        await until(lambda: server.manager.roster.child_count == 0)
 
 
 async def refused(session: Session) -> None:
@@ -443,10 +443,10 @@ async def test_a_session_can_end_while_its_next_child_is_being_started(monkeypat
             await call(session, "exit")
         await until(is_starting.is_set)
 
-        server.manager.end(session, "test")
+        server.manager.roster.end(session, "test")
         may_start.set()
 
-        await until(lambda: server.manager.child_count == 0)
+        await until(lambda: server.manager.roster.child_count == 0)
 
 
 async def test_a_session_with_a_legacy_child_still_ends_with_it() -> None:

@@ -141,13 +141,13 @@ async def test_what_its_client_has_deleted_is_not_remembered_although_its_child_
     )
     manager.recover_sessions(max_sessions=2, max_age_seconds=100.0)
     session = ended()
-    manager._sessions[session.id] = session
+    manager.roster.published[session.id] = session
     session.may_come_back = True
     session.end("its children die one after the other")
 
     with pytest.raises(SessionNotFound):
         manager.say_goodbye(session.id)
 
-    manager._forget(session)  # as its owner does when the child is gone
+    manager.roster.forget(session)  # as its owner does when the child is gone
     assert manager.recovery is not None
     assert len(manager.recovery) == 0

@@ -90,7 +90,7 @@ async def pooled(
     )
     async with manager.run(), pool.run():
         yield Pooled(manager, pool, places, counts)
-    assert (manager.child_count, manager.session_count, len(pool)) == (0, 0, 0)
+    assert (manager.roster.child_count, manager.roster.session_count, len(pool)) == (0, 0, 0)
 
 
 async def initialize(session: Session) -> int:

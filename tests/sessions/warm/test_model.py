@@ -68,7 +68,7 @@ class Client:
         finally:
             self.is_waiting = False
             if session is not None and self.session is None:
-                manager.end(session, "not initialized")
+                manager.roster.end(session, "not initialized")
 
     @property
     def is_served(self) -> bool:
@@ -204,7 +204,7 @@ class PoolMachine(RuleBasedStateMachine):
         async def leave() -> None:
             for client in one_of(self.stage.served, nth):
                 assert client.session is not None
-                client.server.manager.end(client.session, "deleted by its client")
+                client.server.manager.roster.end(client.session, "deleted by its client")
 
         self.do(leave())
 
@@ -256,7 +256,7 @@ class PoolMachine(RuleBasedStateMachine):
     def nothing_is_more_than_it_may_be(self) -> None:
         for server in self.stage.servers.values():
             assert len(server.pool) <= server.pool.size
-            assert server.manager.session_count <= MAX_SESSIONS
+            assert server.manager.roster.session_count <= MAX_SESSIONS
 
     def teardown(self) -> None:
         async def end() -> None:

@@ -28,8 +28,8 @@ async def test_it_fills_and_what_is_in_it_is_no_session(tmp_path: Path) -> None:
     async with pooled(child(folder=tmp_path), size=3) as it:
         await it.until_ready(3)
 
-        assert it.manager.session_count == 0
-        assert it.manager.child_count == it.places.taken == len(alive(tmp_path)) == 3
+        assert it.manager.roster.session_count == 0
+        assert it.manager.roster.child_count == it.places.taken == len(alive(tmp_path)) == 3
         await settled()
         assert len(starts(tmp_path)) == 3
 
@@ -55,7 +55,7 @@ async def test_a_client_gets_the_oldest_and_each_child_serves_one(tmp_path: Path
         await it.until_ready(2)
         assert len(set(starts(tmp_path))) == 4
         assert it.counts.snapshot() == {"pool.hit": 2}
-        assert it.manager.session_count == 2
+        assert it.manager.roster.session_count == 2
 
 
 async def test_a_client_of_a_slow_server_need_not_wait_for_its_start() -> None:
@@ -177,7 +177,7 @@ async def test_a_client_that_gives_up_does_not_stop_the_refill(tmp_path: Path) -
         await it.until_ready(1)
         session = await it.manager.open()
 
-        it.manager.end(session, "its client left")
+        it.manager.roster.end(session, "its client left")
 
         await it.until_ready(1)
         assert len(starts(tmp_path)) == 2
@@ -301,8 +301,8 @@ async def test_a_child_of_the_pool_counts_once_when_it_is_handed_out(tmp_path: P
         pids = {await opened(it.manager), await opened(it.manager)}
 
         assert pids == set(alive(tmp_path))
-        assert it.places.taken == it.manager.session_count == 2
-        assert not it.manager.has_room
+        assert it.places.taken == it.manager.roster.session_count == 2
+        assert not it.manager.admission.has_room
 
 
 async def test_one_makes_room_at_once_for_a_session_of_another_server(tmp_path: Path) -> None:
@@ -312,7 +312,7 @@ async def test_one_makes_room_at_once_for_a_session_of_another_server(tmp_path: 
         pooled(child(), size=0, places=places) as other,
     ):
         await it.until_ready(2)
-        assert other.manager.has_room
+        assert other.manager.admission.has_room
 
         with anyio.fail_after(8):  # less than a wait for a place may take
             await opened(other.manager)
@@ -388,7 +388,7 @@ async def test_a_drain_ends_what_is_nobodys_and_starts_nothing_more(tmp_path: Pa
 
         assert it.places.taken == 0
         assert alive(tmp_path) == []
-        assert not it.manager.was_cut
+        assert not it.manager.closing.cut
 
 
 async def test_one_that_is_taken_begins_its_life_then(tmp_path: Path) -> None:
