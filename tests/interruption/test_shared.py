@@ -179,7 +179,7 @@ async def test_a_shared_child_leaves_nothing_wherever_its_owner_fails(monkeypatc
     bridge = Bridge(SETTINGS.model_copy(update={"max_children": 1}), is_daemon=True)
     async with bridge.run():
         scene = Scene(bridge)
-        own, backoff = scene.sharing._owner.own, scene.sharing._backoff
+        own, backoff = scene.sharing._owner.own, scene.sharing._judge._backoff
         owners: list[Interrupted[None]] = []
 
         async def own_and_fail(process: SharedProcess, _: float) -> None:

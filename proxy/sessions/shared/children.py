@@ -11,19 +11,10 @@ from anyio.abc import TaskGroup
 
 from proxy.child.link import Line
 from proxy.child.spec import ChildSpec
-from proxy.errors import (
-    CapacityReached,
-    ChildRestarting,
-    Draining,
-    OutOfResources,
-    ProxyError,
-    SessionEnded,
-)
+from proxy.errors import ChildRestarting, Draining, ProxyError, SessionEnded
 from proxy.observe import Counts
-from proxy.sessions.backoff import GOOD_LIFE_SECONDS, Backoff
 from proxy.sessions.era import ServerEra
 from proxy.sessions.exits import Exits
-from proxy.sessions.hints import missing_package_hint
 from proxy.sessions.limits import SessionLimits
 from proxy.sessions.modern.child import SharedChild
 from proxy.sessions.modern.opening import own_request
@@ -31,6 +22,7 @@ from proxy.sessions.modern.pool import Pool
 from proxy.sessions.places import Places
 from proxy.sessions.session import SessionChild
 from proxy.sessions.shared.child import SharedProcess
+from proxy.sessions.shared.judge import Judge
 from proxy.sessions.shared.modern_port import ModernPort
 from proxy.sessions.shared.owner import Owner
 from proxy.sessions.shared.renewal import Succession
@@ -101,7 +93,7 @@ class SharedChildren:
     @asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
         """Own every process. On the way out all end, each with its ladder, shielded and bounded."""
-        self._backoff = Backoff(asyncio.get_running_loop().time)
+        self._judge = Judge(starts=self._starts, exits=self._exits)
         async with anyio.create_task_group() as tasks:
             self._tasks = tasks
             self._owner.is_ending = False
@@ -203,7 +195,7 @@ class SharedChildren:
     def _begin(self) -> SharedProcess:
         if self._tasks is None or self._owner.is_ending:
             raise Draining
-        wait = self._backoff.wait_seconds
+        wait = self._judge.wait_seconds
         if wait > self._limits.place_timeout_seconds:
             self._counts.add("refused.restarting")
             raise ChildRestarting
@@ -226,38 +218,15 @@ class SharedChildren:
         """It serves nothing new: whoever comes now gets another one."""
         is_successor = self._line.successor is process
         self._line.remove(process)
-        if is_successor:  # whoever serves goes on
-            if not self._owner.is_ending:
-                self._never_ready(process)
-            return
-        if process.end_reason == "child exited" and process.fault is None and not process.is_ahead:
-            self._exits.exited(process.returncode, pid=process.pid)
-        lived = asyncio.get_running_loop().time() - process.created_at
-        if isinstance(process.error, CapacityReached):  # which says nothing about the server
-            if isinstance(process.error, OutOfResources):
-                self._starts.note_full()
-            if process.is_ahead:  # nobody waits: not at once again
-                self._backoff.failed()
-        elif process.error is not None:
-            self._starts.note(failed=True)
-            self._never_ready(process)
-        elif process.end_reason == "child exited":
-            self._backoff.failed(lived)
-        elif lived > GOOD_LIFE_SECONDS:
-            self._backoff.succeeded()
-
-    def _never_ready(self, process: SharedProcess) -> None:
-        self._backoff.failed()
-        tail = process.stderr_tail
-        logger.warning("shared child was never ready", extra={"pid": process.pid, "stderr": tail or "nothing"})
-        hint = missing_package_hint(tail)
-        if hint:
-            logger.error("%s", hint)
+        if not is_successor:
+            self._judge.ended(process)
+        elif not self._owner.is_ending:  # whoever serves goes on
+            self._judge.never_ready(process)
 
     def _begin_ahead(self) -> SharedProcess | None:
         """Start a process that nobody waits for; None if that is not worth while now."""
         may_begin = self._may_speak_legacy and not self._owner.is_ending and self._tasks is not None
-        is_worth_it = not self._backoff.wait_seconds and self._starts.circuit == "closed"
+        is_worth_it = not self._judge.wait_seconds and self._starts.circuit == "closed"
         if not may_begin or not is_worth_it or not (self._places.has_room or self._places.has_spare):
             return None
         process = self._begin()

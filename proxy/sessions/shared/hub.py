@@ -20,12 +20,7 @@ from proxy.protocol.ids import Id, decode_text
 from proxy.protocol.input_requests import read_declared
 from proxy.protocol.jsontext import encode
 from proxy.protocol.kept_handshake import KeptHandshake, capabilities_of
-from proxy.protocol.messages import (
-    Notification,
-    Request,
-    Response,
-    pong,
-)
+from proxy.protocol.messages import Notification, Request, Response, pong
 from proxy.sessions.reader import Reader
 from proxy.sessions.replies import Replies
 from proxy.sessions.shared.attribution import Attribution
