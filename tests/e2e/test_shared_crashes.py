@@ -40,7 +40,10 @@ async def test_with_respawn_every_session_goes_on_with_the_next_process() -> Non
             assert error_of(await held[0].response()) == (500, -32603, 1)
             assert await one.pid() == await two.pid() != pid
             assert await two.result(2, "echo", a=1) == {"echo": {"a": 1}}
-            assert (await health(one))["sessions"] == 2
+            shown = await health(one)
+            assert shown["sessions"] == 2
+            children = shown["servers"]["default"]["children"]
+            assert (children["started"], children["respawned"], children["crashed"]) == (2, 1, 1)
 
 
 async def test_sessions_that_have_ended_together_live_again_together() -> None:

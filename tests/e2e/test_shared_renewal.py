@@ -75,6 +75,7 @@ async def test_no_session_is_lost_for_an_age_whatever_follows_the_death_of_a_pro
 
             await until(has_seen_three, "it is served by one after the other")
             assert await counted(client, "retired.old_child") >= 2
+            assert (await health(client))["servers"]["default"]["children"]["respawned"] == 0  # none was lost
 
 
 async def test_a_process_whose_successor_does_not_start_goes_on_until_one_does(tmp_path: Path) -> None:

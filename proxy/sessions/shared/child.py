@@ -45,6 +45,7 @@ class SharedProcess:
         ended: Set from the moment it serves nothing new.
         end_reason: Why, for the log.
         returncode: As in `subprocess`, if it has exited by itself.
+        replaces_another: Whether it is started because the one before is gone although nobody has ended it.
         is_ahead: Whether it was started before anybody asked, and nobody has since.
         idle_since: Since when no session uses it.
 
@@ -76,6 +77,7 @@ class SharedProcess:
         self.ended = anyio.Event()
         self.end_reason = ""
         self.returncode: int | None = None
+        self.replaces_another = False
         self.is_ahead = False
         self.created_at = self.idle_since = clock()
         self.hub = Hub(

@@ -209,6 +209,7 @@ class SharedChildren:
             clock=asyncio.get_running_loop().time,
             on_ended=self._ended,
         )
+        process.replaces_another = self._judge.has_lost_one and self._line.current is None
         self._owner.running += 1
         self._wakes.set()
         self._tasks.start_soon(self._owner.own, process, wait)

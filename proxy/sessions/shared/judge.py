@@ -25,6 +25,8 @@ class Judge:
         self._starts = starts
         self._exits = exits
         self._backoff = Backoff(asyncio.get_running_loop().time)
+        self.has_lost_one = False
+        """Whether the last one that was ready is gone although nobody has ended it."""
 
     @property
     def wait_seconds(self) -> float:
@@ -35,6 +37,8 @@ class Judge:
         """It served, or was to serve next."""
         if process.end_reason == "child exited" and process.fault is None and not process.is_ahead:
             self._exits.exited(process.returncode, pid=process.pid)
+        if process.error is None:
+            self.has_lost_one = process.end_reason == "child exited"
         lived = asyncio.get_running_loop().time() - process.created_at
         if isinstance(process.error, CapacityReached):  # which says nothing about the server
             if isinstance(process.error, OutOfResources):

@@ -97,7 +97,7 @@ class Owner:
                 watch=self._places.watch,
                 turns=self._places.turns,
             ) as child:
-                self._places.started(child)
+                self._places.started(child, in_place_of_another=process.replaces_another)
                 process.attach(child)
                 with anyio.move_on_after(self._limits.start_timeout_seconds):
                     await process.settled.wait()
