@@ -63,7 +63,7 @@ class Child:
         self.marker = spawned.marker
         self.max_memory_bytes = spec.limits.memory_bytes
         self.fault: ProxyError | None = None
-        self._who = {"pid": self.pid} | ({"server": spec.server} if spec.server is not None else {})
+        self._who = {"pid": self.pid, **spec.named}
         self._spec = spec
         self._spawned = spawned
         self._on_gone = on_gone

@@ -71,7 +71,7 @@ async def spawn(spec: ChildSpec) -> Spawned:
         await anyio.to_thread.run_sync(handover.begin, limiter=anyio.CapacityLimiter(1))
         return handover.take()
     except (OSError, ValueError, RuntimeError) as exc:
-        logger.warning("child not started", extra={"error": f"{type(exc).__name__}: {exc}"})
+        logger.warning("child not started", extra={"error": f"{type(exc).__name__}: {exc}", **spec.named})
         is_full = isinstance(exc, RuntimeError) or getattr(exc, "errno", None) in _EXHAUSTED  # no thread can be started
         raise (OutOfResources if is_full else ChildStartFailed) from exc
     finally:

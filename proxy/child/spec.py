@@ -50,6 +50,11 @@ class ChildSpec:
     server: str | None = None
     """What the server is called, in the log."""
 
+    @property
+    def named(self) -> dict[str, str]:
+        """Whose it is, for a line of the log."""
+        return {"server": self.server} if self.server is not None else {}
+
 
 class ProgramNotFound(Exception):
     """The command's program does not exist. The message is for the operator: it says what was looked for and where."""

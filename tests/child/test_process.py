@@ -284,16 +284,20 @@ async def test_a_child_whose_beginning_can_not_be_told_is_ended() -> None:
     assert not is_alive(deaf.gone)
 
 
-async def test_a_program_that_does_not_exist_is_a_failed_start() -> None:
+async def test_a_program_that_does_not_exist_is_a_failed_start_of_its_server(caplog: pytest.LogCaptureFixture) -> None:
     heard = Heard()
     before = open_fds()
 
     with pytest.raises(ChildStartFailed):
         async with open_child(
-            ChildSpec(argv=("/nonexistent/program",), env={}), on_lines=heard.on_lines, on_gone=heard.on_gone
+            ChildSpec(argv=("/nonexistent/program",), env={}, server="files"),
+            on_lines=heard.on_lines,
+            on_gone=heard.on_gone,
         ):
             raise AssertionError("it started")
 
+    said = [record.__dict__ for record in caplog.records if record.message == "child not started"]
+    assert [each["server"] for each in said] == ["files"]
     assert heard.gone == []
     assert open_fds() <= before + 4  # the loop's own, opened once for the thread
 
