@@ -261,7 +261,7 @@ class SessionManager:
         roster, closing = self.roster, self.closing
         closing.is_ending = True
         for session in (*roster.published.values(), *roster.unpublished, *roster.ahead):
-            calls = session.exchange.calls_in_flight
+            calls = 0 if session in roster.ahead else session.exchange.calls_in_flight  # a trial is nobody's loss
             if calls:
                 logger.warning("open calls cut off", extra={"session": session.tag, "calls": calls, "reason": reason})
             closing.cut += calls

@@ -105,3 +105,22 @@ async def test_clients_that_make_their_own_children_exit_do_not_keep_others_away
             await until(is_alone, "no child is left of a trial")
             assert (await health(client))["counts"]["trial.succeeded"] >= 1
             assert "refused.circuit_open" not in (await health(client))["counts"]
+
+
+async def test_a_trial_that_goes_on_at_sigterm_is_no_call_that_was_cut_off(tmp_path: Path) -> None:
+    """Nobody waits for it."""
+    flag = tmp_path / "tried"
+    script = f"read line; [ -e {flag} ] && read line; touch {flag}; exit 3"  # the second one answers nothing
+    with running_daemon("--stdin-grace", "0.3s", "--", "sh", "-c", script) as daemon:
+        async with connected(daemon.url) as client:
+            assert error_of(await client.post(hello(1))) == (502, -32603, 1)
+
+            async def is_tried() -> bool:
+                return bool((await health(client))["children"] == 1)
+
+            await until(is_tried, "the trial goes on")
+        daemon.signal()
+        daemon.wait()
+
+    assert daemon.returncode == 0, daemon.log
+    assert "cut off" not in daemon.log
