@@ -219,7 +219,8 @@ class _Run:
 def _pooled(server: dict[str, Any]) -> int:
     """The processes of a server that wait for the next client."""
     pool: dict[str, int] = server["pool"]
-    return pool["ready"] + pool["being_proved"]
+    shared: int = server["shared"]["children"] if pool["size"] else 0  # kept ready, too
+    return pool["ready"] + pool["being_proved"] + shared
 
 
 def _marked(mark: str) -> list[int]:
