@@ -9,7 +9,7 @@ from pathlib import Path
 
 import anyio
 import anyio.to_thread
-from watchfiles import awatch
+import watchfiles
 
 LOOK_MS = 500
 """How often it is looked at."""
@@ -41,7 +41,7 @@ async def changes(path: Path, known: Stamp) -> AsyncGenerator[None]:
     last = known
     while True:
         try:
-            async for noticed in awatch(
+            async for noticed in watchfiles.awatch(
                 path,
                 recursive=False,
                 force_polling=True,
@@ -55,8 +55,9 @@ async def changes(path: Path, known: Stamp) -> AsyncGenerator[None]:
                     known = now
                     yield
                 last = now
-        except FileNotFoundError:  # one that is not there can't be watched
-            if known is not None:
-                known = None
+        except (OSError, RuntimeError):  # it is not there, say, or the library failed: that must not end the daemon
+            now = await anyio.to_thread.run_sync(stamp_of, path)
+            if now != known:
+                known = last = now
                 yield
             await anyio.sleep(LOOK_MS / 1000)

@@ -4,9 +4,11 @@ import os
 from collections.abc import Callable
 from contextlib import aclosing
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
+import watchfiles
 
 from proxy.config import watch
 from proxy.config.watch import changes, stamp_of
@@ -94,3 +96,28 @@ async def test_one_that_was_away_is_told_of_when_it_goes_and_when_it_comes_back(
         path.write_text("one again")
         with anyio.fail_after(10):
             await anext(seen)
+
+
+async def test_a_watch_that_fails_is_begun_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It shares a task group with everything that the daemon does."""
+    path = tmp_path / "c.json"
+    path.write_text("one")
+    faults: list[Exception] = [PermissionError(), RuntimeError()]
+    real = watchfiles.awatch
+
+    def fail_at_first(*args: Any, **kwargs: Any) -> Any:
+        if faults:
+            raise faults.pop()
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(watchfiles, "awatch", fail_at_first)
+    known = stamp_of(path)
+    async with aclosing(changes(path, known)) as seen:
+        path.write_text("two!")
+        with anyio.fail_after(10):
+            await anext(seen)
+        path.write_text("three")
+        with anyio.fail_after(10):
+            await anext(seen)
+
+    assert faults == []
