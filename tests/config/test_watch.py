@@ -34,34 +34,54 @@ def version(folder: Path, name: str, text: str) -> None:
     (folder / name / "c.json").write_text(text)
 
 
-def swap(path: Path) -> None:
+def swap(path: Path, nth: int) -> None:
     """As the kubelet does it."""
     folder = path.parent
-    version(folder, "..v2", "two")
-    (folder / "..new").symlink_to("..v2")
+    version(folder, f"..v{nth}", f"version {nth}")
+    (folder / "..new").symlink_to(f"..v{nth}")
     os.replace(folder / "..new", folder / "..data")
-    (folder / "..v1" / "c.json").unlink()
-    (folder / "..v1").rmdir()
 
 
-def rename(path: Path) -> None:
-    (path.parent / "new").write_text("one")
+def rename(path: Path, nth: int) -> None:
+    (path.parent / "new").write_text(f"version {nth}")
     os.replace(path.parent / "new", path)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [lambda path: path.write_text("two!"), rename, swap, lambda path: path.unlink()],
-    ids=["written", "renamed", "swapped", "gone"],
-)
-async def test_a_change_is_noticed_however_it_comes(tmp_path: Path, change: Callable[[Path], object]) -> None:
-    path = mounted(tmp_path)
-    seen = changes(path, stamp_of(path))
-    change(path)
+def write(path: Path, nth: int) -> None:
+    path.write_text(f"version {nth}")
 
-    with anyio.fail_after(10):
-        await anext(seen)
-    await seen.aclose()
+
+def remove(path: Path, nth: int) -> None:
+    path.unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("change", [write, rename, swap, remove])
+async def test_a_change_is_noticed_however_it_comes(
+    tmp_path: Path, change: Callable[[Path, int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "COMPARE_MS", 60_000)
+    path = mounted(tmp_path)
+
+    async def go_on_changing() -> None:
+        for nth in range(2, 1000):  # nothing tells when it is looked at for the first time
+            await anyio.sleep(2 * watch.COMPLETE_MS / 1000)
+            change(path, nth)
+
+    async with aclosing(changes(path, stamp_of(path))) as seen, anyio.create_task_group() as tasks:
+        tasks.start_soon(go_on_changing)
+        with anyio.fail_after(10):
+            await anext(seen)
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_change_before_it_is_looked_at_is_noticed_too(tmp_path: Path) -> None:
+    path = mounted(tmp_path)
+    known = stamp_of(path)
+    swap(path, 2)
+
+    async with aclosing(changes(path, known)) as seen:
+        with anyio.fail_after(10):
+            await anext(seen)
 
 
 async def test_a_file_that_is_being_written_is_told_of_once_it_is_complete(
