@@ -127,21 +127,25 @@ class Served:
             )
         self.modern.tools = rules
         self.sharing.modern = self.modern.pool
+        self.sessionless = _sessionless(self.manager, self.kept, settings, shared, places) if is_sessionless else None
+        self.legacy_sse: LegacySse | None = None
+        self.endpoint: ASGIApp = self._make_endpoint(shared, session_isolation)
+
+    def _make_endpoint(self, shared: Shared, isolation: Isolation) -> McpEndpoint:
+        settings = self.settings
         inbox = Inbox(
             uploads=shared.uploads, max_json_depth=settings.max_json_depth, stripped=settings.strip_capability
         )
         limits = edge_limits(settings)
-        self.sessionless = _sessionless(self.manager, self.kept, settings, shared, places) if is_sessionless else None
         legacy: LegacyEndpoint | SessionlessEndpoint
-        self.legacy_sse: LegacySse | None = None
         if self.sessionless is not None:
             legacy = SessionlessEndpoint(self.sessionless, shared.presence, limits, shared.shutdown)
         else:
-            edge = (shared.presence, limits, shared.shutdown, session_isolation)
+            edge = (shared.presence, limits, shared.shutdown, isolation)
             legacy = LegacyEndpoint(self.manager, *edge)
             self.legacy_sse = LegacySse(self.manager, inbox, *edge)
         modern = _modern_endpoint(self.modern, settings, shared)
-        self.endpoint: ASGIApp = McpEndpoint(legacy=legacy, modern=modern, inbox=inbox, counts=shared.counts)
+        return McpEndpoint(legacy=legacy, modern=modern, inbox=inbox, counts=shared.counts)
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
