@@ -95,7 +95,8 @@ class Bridge:
     async def run(self) -> AsyncIterator[None]:
         """Serve while the block is open. On the way out every session ends and every child is gone.
 
-        The end waits for the children, at most the ladder's graces and a few seconds. Enter it in the task that
+        The end waits for the children of one server after the other, at most the ladder's graces and a few seconds for
+        each; after `drain`, which ends all at once, none is left. Enter it in the task that
         leaves it, and again only after that.
         """
         if self._tasks is not None:
